@@ -1,0 +1,262 @@
+"""Assets and checks: the two decorators that make a Dagster asset of a pure function and a Dagster check of a statement.
+
+Belongs here: reading inputs, writing with audit, metadata for the UI, errors without personal data. All assets come out alike.
+Does not belong here: what any table means.
+
+    @table_asset(TABLES["attrition"], reads=("staging.orders",), plot=plots.attrition)
+    def attrition(run: Run, orders: nw.LazyFrame) -> nw.LazyFrame:
+        '''One row per period and segment: ...'''
+        return pulse.attrition(orders, run.policy(PulsePolicy), run.as_of)
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+import duckdb
+import narwhals as nw
+import polars as pl
+
+from cx_pipeline.core.errors import ContractBrokenError, CxPipelineError, EngineError, Problem
+from cx_pipeline.core.frames import to_polars
+from cx_pipeline.core.progress import Progress, report
+from cx_pipeline.core.tables import Table
+from cx_pipeline.core.warehouse import Frame, Warehouse, Written, sanitised
+from cx_pipeline.core.workspace import Workspace
+
+CONTRACT_CHECK = "contract_holds"
+OWNERS = ["team:customer-data"]
+MAX_SAMPLE_KEYS = 10
+PREVIEW_ROWS = 5
+
+Plot = Callable[[nw.LazyFrame], "str | None"]
+
+
+def asset_key(name: str) -> dg.AssetKey:
+    """`step.table` -> the asset key `step/table`."""
+    return dg.AssetKey(name.split("."))
+
+
+def contract_check(table: Table) -> dg.AssetCheckSpec:
+    """The generated blocking check of a table: its contract, audited by Great Expectations before the write is committed."""
+    rules = "\n".join(f"- {rule.name}" for rule in table.rules) or "- columns and types only"
+    return dg.AssetCheckSpec(
+        CONTRACT_CHECK,
+        asset=asset_key(table.full_name),
+        blocking=True,
+        description=f"Columns and types are the contract's, and over every row:\n{rules}",
+    )
+
+
+def table_asset(
+    table: Table,
+    *,
+    reads: Sequence[str] = (),
+    needs: Sequence[str] = (),
+    plot: Plot | None = None,
+    job_tag: str | None = None,
+) -> Callable[[Callable[..., Frame]], dg.AssetsDefinition]:
+    """Make an asset of a function that takes the run and one lazy frame per table read, and returns the table's rows.
+
+    Args:
+        table: the compiled contract of what is written.
+        reads: full names of the tables whose frames are passed, in order.
+        needs: full names of tables that must be there first but are not passed.
+        plot: makes a small SVG of the written table, or None where there is nothing to show.
+        job_tag: value of the tag `job` where the asset is not part of the nightly job.
+    """
+
+    def decorate(function: Callable[..., Frame]) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=asset_key(table.full_name),
+            description=inspect.getdoc(function),
+            group_name=table.step,
+            owners=OWNERS,
+            kinds={"duckdb", "table"},
+            tags={"job": job_tag} if job_tag else None,
+            deps=[asset_key(name) for name in (*reads, *needs)],
+            check_specs=[contract_check(table)],
+            metadata={"dagster/column_schema": table.dagster_schema(), "dagster/table_name": table.full_name},
+        )
+        def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
+            run = workspace.run(context)
+            yield from written_results(
+                table,
+                lambda: run.warehouse.write(table, function(run, *(run.warehouse.read(name) for name in reads))),
+                run.warehouse,
+                plot,
+            )
+
+        return body
+
+    return decorate
+
+
+def written_results(
+    table: Table, write: Callable[[], Written], warehouse: Warehouse, plot: Plot | None = None
+) -> Iterator[Any]:
+    """Write a table and yield what Dagster wants to hear: the contract's check, then the materialisation.
+
+    A broken contract yields the failed check and no materialisation, because nothing has been written.
+    """
+    started = time.perf_counter()
+    report(Progress("started", table.full_name))
+    try:
+        with failures_as_dagster(table.full_name):
+            written = write()
+    except ContractBrokenError as broken:
+        report(Progress("failed", table.full_name, seconds=time.perf_counter() - started, message=str(broken)))
+        yield dg.AssetCheckResult(
+            passed=False,
+            check_name=CONTRACT_CHECK,
+            asset_key=asset_key(table.full_name),
+            metadata={"problems": dg.MetadataValue.md("\n".join(f"- {problem}" for problem in broken.problems))},
+        )
+        raise dg.Failure(description=str(broken)) from None
+    seconds = time.perf_counter() - started
+    audit = written.audit
+    yield dg.AssetCheckResult(
+        passed=True,
+        check_name=CONTRACT_CHECK,
+        asset_key=asset_key(table.full_name),
+        metadata={"n_rules": len(table.rules), "audit_seconds": round(audit.seconds, 3) if audit else 0.0},
+    )
+    report(Progress("written", table.full_name, written.n_rows, seconds))
+    yield dg.MaterializeResult(
+        asset_key=asset_key(table.full_name),
+        metadata={
+            "dagster/row_count": written.n_rows,
+            "seconds": round(seconds, 3),
+            "preview": dg.MetadataValue.md(preview(table, warehouse.read(table.full_name))),
+            **plot_metadata(plot, warehouse.read(table.full_name)),
+        },
+    )
+
+
+def plot_metadata(plot: Plot | None, frame: nw.LazyFrame) -> dict[str, dg.MetadataValue]:  # type: ignore[type-arg]
+    """The plot of a table as inline SVG for the UI; nothing where there is nothing to draw."""
+    svg = plot(frame) if plot else None
+    if not svg:
+        return {}
+    from cx_pipeline.core.plots import data_uri
+
+    return {"plot": dg.MetadataValue.md(f"![plot]({data_uri(svg)})")}
+
+
+class failures_as_dagster:  # noqa: N801 - reads as a statement: `with failures_as_dagster(...)`
+    """Turn errors of the step into `dg.Failure` with our message and without an engine's quoted values.
+
+    `ContractBrokenError` passes through: the caller reports it as a check.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, ContractBrokenError | dg.Failure) or error is None:
+            return False
+        if isinstance(error, duckdb.Error):
+            problem = EngineError(
+                Problem(f"the engine stopped with {type(error).__name__}: {sanitised(error)}", self.where)
+            )
+            report(Progress("failed", self.where, message=str(problem)))
+            raise dg.Failure(description=str(problem)) from None
+        if isinstance(error, CxPipelineError):
+            report(Progress("failed", self.where, message=str(error)))
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        report(
+            Progress(
+                "failed", self.where, message=f"{type(error).__name__} (a fault of the program, see the run's log)"
+            )
+        )
+        return False
+
+
+def table_check(
+    name: str,
+    *,
+    reads: Sequence[str] = (),
+    blocking: bool = True,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> Callable[[Callable[..., Frame]], dg.AssetChecksDefinition]:
+    """Make a check of a function that returns the rows that contradict its name, a true statement.
+
+    Args:
+        name: full name of the table the check belongs to.
+        reads: full names of the tables whose frames are passed, in order; default: the table itself.
+        blocking: whether a broken check stops everything downstream.
+        severity: how the UI marks a broken check.
+
+    The function returns offending rows with keys first; at most 10 keys are shown, and no personal column may be returned.
+    """
+    inputs = tuple(reads) or (name,)
+
+    def decorate(function: Callable[..., Frame]) -> dg.AssetChecksDefinition:
+        check_name = function.__name__
+
+        @dg.asset_check(
+            name=check_name,
+            asset=asset_key(name),
+            additional_deps=[asset_key(other) for other in inputs if other != name],
+            blocking=blocking,
+            description=inspect.getdoc(function),
+        )
+        def body(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> dg.AssetCheckResult:
+            run = workspace.run(context)
+            started = time.perf_counter()
+            with failures_as_dagster(f"{name}: {check_name}"):
+                takes_run = next(iter(inspect.signature(function).parameters), "") == "run"
+                frames = [run.warehouse.read(other) for other in inputs]
+                offending = to_polars(function(run, *frames) if takes_run else function(*frames))
+            return check_result(name, check_name, offending, time.perf_counter() - started, severity)
+
+        return body
+
+    return decorate
+
+
+def check_result(
+    name: str,
+    check_name: str,
+    offending: pl.DataFrame,
+    seconds: float,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> dg.AssetCheckResult:
+    """The result of a check from its offending rows: their number and the first keys."""
+    is_kept = offending.height == 0
+    event = "kept" if is_kept else "broken"
+    sample = markdown_table(offending.head(MAX_SAMPLE_KEYS)) if not is_kept else ""
+    report(Progress(event, f"{name}: {check_name}", offending.height, seconds, "" if is_kept else sample))  # type: ignore[arg-type]
+    metadata: dict[str, Any] = {"n_offending": offending.height, "seconds": round(seconds, 3)}
+    if not is_kept:
+        metadata["first_keys"] = dg.MetadataValue.md(sample)
+    return dg.AssetCheckResult(
+        passed=is_kept, check_name=check_name, asset_key=asset_key(name), severity=severity, metadata=metadata,
+        description=None if is_kept else f"{offending.height:,} rows contradict it",
+    )  # fmt: skip
+
+
+def preview(table: Table, frame: nw.LazyFrame) -> str:
+    """The first rows as a Markdown table, personal values masked; a sentence for an empty table."""
+    rows = to_polars(frame.head(PREVIEW_ROWS))
+    if rows.is_empty():
+        return "No rows: no channel delivers what this table is made of."
+    masked = rows.with_columns(pl.lit("•••").alias(name) for name in rows.columns if name in table.personal_columns)
+    return markdown_table(masked.select(rows.columns))
+
+
+def markdown_table(rows: pl.DataFrame) -> str:
+    """A small frame as a Markdown table."""
+
+    def cell(value: object) -> str:
+        text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        return text.replace("|", "\\|").replace("\n", " ")[:80]
+
+    lines = ["| " + " | ".join(rows.columns) + " |", "|" + " --- |" * rows.width]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows.iter_rows()]
+    return "\n".join(lines)

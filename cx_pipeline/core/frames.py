@@ -1,0 +1,172 @@
+"""Frames: the seam between Narwhals and what it cannot say.
+
+Belongs here: `native`, which dispatches to the engine's own expression, and small engine-independent helpers on frames.
+Does not belong here: SQL of a step, reading or writing tables (`warehouse.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+
+from cx_pipeline.core.errors import EngineError
+
+
+def native(
+    frame: nw.LazyFrame,
+    *,
+    duckdb: Callable[[Any], Any],
+    polars: Callable[[pl.LazyFrame], pl.LazyFrame],
+    pyspark: Callable[[Any], Any] | None = None,
+) -> nw.LazyFrame:
+    """Apply the engine's own operation where Narwhals has none, and come back to Narwhals.
+
+    Args:
+        frame: any lazy frame.
+        duckdb: DuckDB relation -> relation (stays lazy).
+        polars: Polars lazy frame -> lazy frame.
+        pyspark: Spark DataFrame -> DataFrame; None where the operation has no Spark form yet.
+
+    Raises:
+        EngineError: if the frame's engine has no form of the operation.
+    """
+    implementation = frame.implementation
+    unwrapped: Any = nw.to_native(frame)
+    if implementation.is_duckdb():
+        return nw.from_native(duckdb(unwrapped))
+    if implementation.is_polars():
+        return nw.from_native(polars(unwrapped))
+    if implementation.is_pyspark() and pyspark is not None:
+        return nw.from_native(pyspark(unwrapped))
+    raise EngineError(f"this operation has no form for the engine {implementation}")
+
+
+def try_cast(frame: nw.LazyFrame, types: Mapping[str, str]) -> nw.LazyFrame:
+    """Cast columns to engine types; a value that does not fit becomes NULL instead of stopping the query.
+
+    Args:
+        frame: any lazy frame.
+        types: column -> DuckDB type as in `Table.engine_schema`.
+    """
+    if not types:
+        return frame
+
+    def cast_duckdb(relation: Any) -> Any:
+        return relation.project(
+            ", ".join(
+                f"TRY_CAST({quote_identifier(name)} AS {types[name]}) AS {quote_identifier(name)}"
+                if name in types
+                else quote_identifier(name)
+                for name in relation.columns
+            )
+        )
+
+    def cast_polars(data: pl.LazyFrame) -> pl.LazyFrame:
+        return data.with_columns(pl.col(name).cast(polars_type(kind), strict=False) for name, kind in types.items())
+
+    def cast_pyspark(data: Any) -> Any:
+        from pyspark.sql import functions
+
+        spark = {"VARCHAR": "string", "BIGINT": "bigint", "TIMESTAMP": "timestamp_ntz"}
+        return data.withColumns(
+            {
+                name: functions.expr(f"try_cast(`{name}` AS {spark.get(kind, kind.lower())})")
+                for name, kind in types.items()
+            }
+        )
+
+    return native(frame, duckdb=cast_duckdb, polars=cast_polars, pyspark=cast_pyspark)
+
+
+def keyed_hash(frame: nw.LazyFrame, columns: Mapping[str, str], key: str) -> nw.LazyFrame:
+    """Replace text columns by their keyed SHA-256 as hexadecimal digits; NULL stays NULL.
+
+    hash = sha256(key + sha256(key + text)): nested as in HMAC, so that a hash cannot be extended without the key.
+
+    Args:
+        frame: any lazy frame.
+        columns: new column -> text column it is made of (they may be the same).
+        key: secret of the data directory.
+    """
+    if not columns:
+        return frame
+    secret = quote_literal(key)
+
+    def hash_duckdb(relation: Any) -> Any:
+        kept = [quote_identifier(name) for name in relation.columns if name not in columns]
+        made = [
+            f"sha256({secret} || sha256({secret} || {quote_identifier(source)})) AS {quote_identifier(name)}"
+            for name, source in columns.items()
+        ]
+        return relation.project(", ".join(kept + made))
+
+    def hash_text(text: str) -> str:
+        inner = hashlib.sha256((key + text).encode()).hexdigest()
+        return hashlib.sha256((key + inner).encode()).hexdigest()
+
+    def hash_polars(data: pl.LazyFrame) -> pl.LazyFrame:
+        return data.with_columns(
+            pl.col(source).map_elements(hash_text, return_dtype=pl.String).alias(name)
+            for name, source in columns.items()
+        )
+
+    def hash_pyspark(data: Any) -> Any:
+        from pyspark.sql import functions as f
+
+        def digest(column: Any) -> Any:
+            return f.sha2(f.concat(f.lit(key), f.sha2(f.concat(f.lit(key), column), 256)), 256)
+
+        return data.withColumns({name: digest(f.col(source)) for name, source in columns.items()})
+
+    return native(frame, duckdb=hash_duckdb, polars=hash_polars, pyspark=hash_pyspark)
+
+
+def polars_type(engine: str) -> pl.DataType:
+    """The Polars type of a DuckDB type that contracts use."""
+    if engine.startswith("DECIMAL("):
+        precision, scale = engine[8:-1].split(",")
+        return pl.Decimal(int(precision), int(scale))
+    if engine.endswith("[]"):
+        return pl.List(polars_type(engine[:-2]))
+    return {
+        "VARCHAR": pl.String(),
+        "JSON": pl.String(),
+        "DATE": pl.Date(),
+        "TIMESTAMP": pl.Datetime("us"),
+        "TIME": pl.Time(),
+        "DOUBLE": pl.Float64(),
+        "BIGINT": pl.Int64(),
+        "INTEGER": pl.Int32(),
+        "SMALLINT": pl.Int16(),
+        "BOOLEAN": pl.Boolean(),
+    }[engine]
+
+
+def to_polars(frame: nw.LazyFrame | nw.DataFrame[Any] | pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    """Collect any frame into memory as Polars."""
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    if isinstance(frame, nw.LazyFrame):
+        return frame.collect("polars").to_native()
+    return frame.to_polars()
+
+
+def lazy(frame: pl.DataFrame | pl.LazyFrame) -> nw.LazyFrame:
+    """A Polars frame as a Narwhals lazy frame."""
+    return nw.from_native(frame.lazy())
+
+
+def quote_identifier(name: str) -> str:
+    """A column or table name for SQL, quoted, whatever it contains."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(value: str) -> str:
+    """A string literal for SQL, escaped. For names and settings, never for values that come from data."""
+    return "'" + value.replace("'", "''") + "'"

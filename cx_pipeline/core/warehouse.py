@@ -1,0 +1,412 @@
+"""The warehouse: the only way to tables, and one of two places that open an engine.
+
+Belongs here: opening the DuckDB file, `read`, `write` (write, audit, commit or roll back), exports, transactions.
+Does not belong here: what a table means, which rules it has (`contract.py`), how rules are checked (`expectations.py`).
+
+A write is one transaction: the new rows go to `<table>__new` with the contract's types, are audited against the contract inside the
+engine, and take the old table's place only when every rule holds. The checkpoint afterwards keeps the file from growing without end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import narwhals as nw
+import polars as pl
+
+from cx_pipeline.core.errors import ContractBrokenError, EngineError, Problem, Problems, WarehouseLockedError
+from cx_pipeline.core.frames import quote_identifier, quote_literal
+from cx_pipeline.core.tables import Table
+
+if TYPE_CHECKING:
+    from cx_pipeline.core.expectations import Audit
+    from cx_pipeline.core.extracts import ExtractFormat, LoadedExtract
+
+Frame = nw.LazyFrame | pl.DataFrame | pl.LazyFrame
+_LOCK_HOLDER = re.compile(r"PID (\d+)")
+_FAMILIES = (
+    {
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "UHUGEINT",
+        "FLOAT",
+        "DOUBLE",
+        "DECIMAL",
+    },
+    {"DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S", "TIMESTAMP WITH TIME ZONE"},
+    {"VARCHAR", "JSON", "ENUM", "UUID"},
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write left behind: number of rows and the audit that let it pass."""
+
+    table: Table
+    n_rows: int
+    audit: Audit | None
+
+
+class Warehouse:
+    """One DuckDB database with one connection.
+
+    Args:
+        path: the database file; None for one in memory (tests).
+        memory_limit: DuckDB's, e.g. "4GB"; None: DuckDB's default.
+        threads: DuckDB's; None: all cores.
+
+    Raises:
+        WarehouseLockedError: if another process has the file open.
+        EngineError: if the file is no database of a readable version.
+    """
+
+    def __init__(self, path: Path | None, *, memory_limit: str | None = None, threads: int | None = None) -> None:
+        self.path = path
+        config: dict[str, Any] = {}
+        if memory_limit:
+            config["memory_limit"] = memory_limit
+        if threads:
+            config["threads"] = threads
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._con = _connect(path, config)
+        self._con.execute("SET TimeZone = 'UTC'")
+        self._con.execute("SET enable_progress_bar = false")
+        self._depth = 0
+
+    def close(self) -> None:
+        """Close the connection; the lock on the file is given back."""
+        self._con.close()
+
+    def __enter__(self) -> Warehouse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        """Whether the table `step.name` exists."""
+        step, _, table = name.partition(".")
+        found = self._con.execute(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", [step, table]
+        ).fetchall()
+        return bool(found[0][0])
+
+    def read(self, name: str) -> nw.LazyFrame:
+        """A table as a lazy frame that stays inside the engine.
+
+        Raises:
+            EngineError: if there is no such table.
+        """
+        if not self.has(name):
+            raise EngineError(Problem(f"there is no table {name} yet", remedy="run the step that makes it first"))
+        return nw.from_native(self._con.table(qualified(name)))
+
+    def read_or_empty(self, table: Table) -> nw.LazyFrame:
+        """The table, or no rows of its contract's columns where it does not exist yet or has other columns by now."""
+        if self.has(table.full_name) and self.columns(table.full_name) == table.engine_schema:
+            return self.read(table.full_name)
+        return self.empty(table)
+
+    def empty(self, table: Table) -> nw.LazyFrame:
+        """No rows of the contract's columns and types, inside the engine."""
+        columns = ", ".join(f"NULL::{kind} AS {quote_identifier(name)}" for name, kind in table.engine_schema.items())
+        return nw.from_native(self._con.sql(f"SELECT {columns} WHERE false"))
+
+    def columns(self, name: str) -> dict[str, str]:
+        """Column name -> engine type of an existing table."""
+        rows = self._con.execute(f"DESCRIBE {qualified(name)}").fetchall()
+        return {row[0]: row[1] for row in rows}
+
+    def n_rows(self, name: str) -> int:
+        """Number of rows of a table."""
+        return int(self._con.execute(f"SELECT count(*) FROM {qualified(name)}").fetchall()[0][0])
+
+    def tables(self, step: str) -> list[str]:
+        """Names (without the step) of the tables of a step, sorted."""
+        rows = self._con.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = ? ORDER BY 1", [step]
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def frame(self, data: pl.DataFrame) -> nw.LazyFrame:
+        """A Polars frame as a relation of this warehouse (zero copy, through Arrow), to be joined with its tables."""
+        return nw.from_native(self._con.from_arrow(data.to_arrow()))
+
+    def load_extract(self, path: Path, table: Table, fmt: ExtractFormat, *, source_file: str) -> LoadedExtract:
+        """Read one landing file into temporary tables of typed and rejected rows (see `extracts.load_extract`)."""
+        from cx_pipeline.core.extracts import load_extract
+
+        return load_extract(self._con, path, table, fmt, source_file=source_file)
+
+    def read_header(self, path: Path, fmt: ExtractFormat) -> tuple[str, ...]:
+        """Column names of a landing file (see `extracts.read_header`)."""
+        from cx_pipeline.core.extracts import read_header
+
+        return read_header(self._con, path, fmt)
+
+    def temporary(self, name: str) -> nw.LazyFrame:
+        """A temporary table, e.g. one that `load_extract` made."""
+        return nw.from_native(self._con.table(quote_identifier(name)))
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a temporary table."""
+        self._con.execute(f"DROP TABLE IF EXISTS temp.{quote_identifier(name)}")
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside become visible together or not at all; nested transactions join the outer one."""
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        self._con.execute("BEGIN")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            # After an engine error the transaction is gone already; there is nothing left to roll back then.
+            with contextlib.suppress(duckdb.Error):
+                self._con.execute("ROLLBACK")
+            raise
+        else:
+            self._con.execute("COMMIT")
+            self._con.execute("CHECKPOINT")
+        finally:
+            self._depth = 0
+
+    def write(self, table: Table, frame: Frame) -> Written:
+        """Replace a table by the frame's rows, ordered by key, if they keep the contract.
+
+        Raises:
+            ContractBrokenError: if columns, types or rules do not hold; the old table stays.
+        """
+        with self.transaction():
+            new = f"{table.name}__new"
+            self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(table.step)}")
+            self._con.execute(f"DROP TABLE IF EXISTS {_name(table.step, new)}")
+            self._create(table, new)
+            self._insert(table, new, frame)
+            audit = self._audit(table, new)
+            self._con.execute(f"DROP TABLE IF EXISTS {_name(table.step, table.name)}")
+            self._con.execute(f"ALTER TABLE {_name(table.step, new)} RENAME TO {quote_identifier(table.name)}")
+        return Written(table, self.n_rows(table.full_name), audit)
+
+    def replace_partition(self, table: Table, frame: Frame, **partition: str) -> Written:
+        """Replace only the rows whose columns equal the given values; the rest of the table stays.
+
+        Raises:
+            ContractBrokenError: if the table as a whole would break its contract; nothing changes then.
+        """
+        with self.transaction():
+            self._ensure(table)
+            conditions = " AND ".join(f"{quote_identifier(column)} = ?" for column in partition)
+            self._con.execute(
+                f"DELETE FROM {_name(table.step, table.name)} WHERE {conditions}", list(partition.values())
+            )
+            self._insert(table, table.name, frame)
+            audit = self._audit(table, table.name)
+        return Written(table, self.n_rows(table.full_name), audit)
+
+    def replace_rows(self, table: Table, frame: Frame, keys: Frame) -> Written:
+        """Delete the rows that stand in `keys` (equal in all of its columns, NULL equal to NULL), then insert the frame's.
+
+        Args:
+            table: a table that exists or will be made.
+            frame: rows to insert, of the contract's columns; read before anything is deleted.
+            keys: rows to delete, by any subset of the table's columns.
+
+        Raises:
+            ContractBrokenError: if the table as a whole would break its contract; nothing changes then.
+        """
+        with self.transaction():
+            self._ensure(table)
+            self._materialise(frame, "replace_rows__new")
+            self._materialise(keys, "replace_rows__keys")
+            names = [row[0] for row in self._con.execute("DESCRIBE replace_rows__keys").fetchall()]
+            matches = " AND ".join(
+                f"t.{quote_identifier(n)} IS NOT DISTINCT FROM k.{quote_identifier(n)}" for n in names
+            )
+            target = _name(table.step, table.name)
+            self._con.execute(f"DELETE FROM {target} AS t USING replace_rows__keys AS k WHERE {matches}")
+            self._insert(table, table.name, nw.from_native(self._con.table("replace_rows__new")))
+            for name in ("replace_rows__new", "replace_rows__keys"):
+                self.drop_temporary(name)
+            audit = self._audit(table, table.name)
+        return Written(table, self.n_rows(table.full_name), audit)
+
+    def audit(self, table: Table) -> Written:
+        """Check a table that stands against its contract, making an empty one where there is none.
+
+        Raises:
+            ContractBrokenError: naming every rule that does not hold.
+        """
+        with self.transaction():
+            self._ensure(table)
+            audit = self._audit(table, table.name)
+        return Written(table, self.n_rows(table.full_name), audit)
+
+    def drop(self, name: str) -> None:
+        """Drop a table if it exists."""
+        with self.transaction():
+            self._con.execute(f"DROP TABLE IF EXISTS {qualified(name)}")
+
+    def materialise(self, frame: Frame, name: str) -> nw.LazyFrame:
+        """Compute a frame once into a temporary table and read on from there (replacing one of the same name)."""
+        self._materialise(frame, name)
+        return self.temporary(name)
+
+    def export(self, table: Table, path: Path) -> int:
+        """Write a table to a Parquet file with the contract's columns; return the number of rows."""
+        columns = ", ".join(quote_identifier(name) for name in table.column_names)
+        source = f"SELECT {columns} FROM {_name(table.step, table.name)}"
+        self._con.execute(
+            f"COPY ({source}) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+        ).fetchall()
+        return self.n_rows(table.full_name)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _ensure(self, table: Table) -> None:
+        """Make an empty table where there is none, or where the contract's columns have changed since."""
+        self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(table.step)}")
+        if self.has(table.full_name) and self.columns(table.full_name) != table.engine_schema:
+            self._con.execute(f"DROP TABLE {_name(table.step, table.name)}")
+        if not self.has(table.full_name):
+            self._create(table, table.name)
+
+    def _create(self, table: Table, name: str) -> None:
+        columns = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in table.engine_schema.items())
+        self._con.execute(f"CREATE TABLE {_name(table.step, name)} ({columns})")
+
+    def _materialise(self, frame: Frame, name: str) -> None:
+        relation = self._relation(frame)
+        self._con.execute(f"CREATE OR REPLACE TEMP TABLE {quote_identifier(name)} AS SELECT * FROM relation")
+        del relation
+
+    def _insert(self, table: Table, name: str, frame: Frame) -> None:
+        relation = self._relation(frame)
+        _check_columns(table, dict(zip(relation.columns, (str(t) for t in relation.types), strict=True)))
+        order = ", ".join(quote_identifier(column) for column in table.primary_key)
+        self._con.execute(
+            f"INSERT INTO {_name(table.step, name)} BY NAME SELECT * FROM relation{' ORDER BY ' + order if order else ''}"
+        ).fetchall()
+        del relation
+
+    def _relation(self, frame: Frame) -> duckdb.DuckDBPyRelation:
+        if isinstance(frame, nw.LazyFrame):
+            unwrapped: Any = nw.to_native(frame)
+            if isinstance(unwrapped, duckdb.DuckDBPyRelation):
+                return unwrapped
+            frame = unwrapped
+        data = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+        return self._con.from_arrow(data.to_arrow())  # type: ignore[union-attr]
+
+    def _audit(self, table: Table, name: str) -> Audit | None:
+        from cx_pipeline.core.expectations import audit
+
+        result = audit(self._con, table, schema=table.step, name=name)
+        if not result.is_kept:
+            raise ContractBrokenError(
+                [
+                    Problem(
+                        f"the rule {broken.rule.name} does not hold",
+                        table.full_name,
+                        broken.n_broken or None,
+                        remedy="the table was left as it was; look at the step's input",
+                    )
+                    for broken in result.broken
+                ]
+            )
+        return result
+
+
+def qualified(name: str) -> str:
+    """`step.table` quoted for SQL."""
+    step, _, table = name.partition(".")
+    return _name(step, table)
+
+
+def _name(step: str, table: str) -> str:
+    return f"{quote_identifier(step)}.{quote_identifier(table)}"
+
+
+def _connect(path: Path | None, config: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(path) if path else ":memory:", config=dict(config))
+    except duckdb.IOException as error:
+        name = path.name if path else "memory"
+        holder = _LOCK_HOLDER.search(str(error))
+        if "lock" in str(error).lower():
+            raise WarehouseLockedError(
+                Problem(
+                    f"another process{f' (PID {holder.group(1)})' if holder else ''} has the database open",
+                    f"warehouse/{name}",
+                    remedy="wait for the other run to end, or stop it; to look at tables meanwhile read published/current",
+                )
+            ) from None
+        raise EngineError(
+            Problem("the file cannot be opened as a DuckDB database", f"warehouse/{name}", remedy=_first_line(error))
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+def sanitised(error: duckdb.Error) -> str:
+    """An engine's message without quoted values, which may come from personal data."""
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", line)[:300]
+
+
+def _check_columns(table: Table, found: Mapping[str, str]) -> None:
+    problems = Problems()
+    for name in table.column_names:
+        if name not in found:
+            problems.add(
+                f"the column {name} is missing",
+                table.full_name,
+                remedy="the function must return every column of the contract",
+            )
+    for name, kind in found.items():
+        if name not in table.engine_schema:
+            problems.add(
+                f"the column {name} is not in the contract",
+                table.full_name,
+                remedy="describe it in contract.yaml or drop it",
+            )
+        elif not _is_castable(kind, table.engine_schema[name]):
+            problems.add(f"the column {name} is {kind}, the contract says {table.engine_schema[name]}", table.full_name)
+    problems.raise_if_any(ContractBrokenError)
+
+
+def _is_castable(found: str, wanted: str) -> bool:
+    """Whether types are of one family, so that a cast changes the width and not the meaning."""
+
+    def base(kind: str) -> str:
+        return kind.split("(")[0].upper()
+
+    if base(found) == base(wanted) or found.upper() in ('"NULL"', "NULL"):
+        return True
+    return any(base(found) in family and base(wanted) in family for family in _FAMILIES)

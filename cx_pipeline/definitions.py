@@ -1,0 +1,104 @@
+"""Table of contents: every room's assets and checks, in the order of the loop, as one Dagster `Definitions`.
+
+Channels are read from the data directory (`CX_DATA_DIR`) when this loads: one staging asset per channel. A channel whose contract is
+broken has an asset that says why and fails; all other channels stay usable, but nothing is published beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+import cx_pipeline.channels.assets
+import cx_pipeline.channels.checks
+import cx_pipeline.identity.assets
+import cx_pipeline.identity.checks
+import cx_pipeline.profile.assets
+import cx_pipeline.profile.checks
+import cx_pipeline.reporting.assets
+import cx_pipeline.staging.assets
+import cx_pipeline.staging.checks
+from cx_pipeline import automation
+from cx_pipeline.core.contract import BrokenChannel, Channel, load_channels
+from cx_pipeline.core.settings import Environment
+from cx_pipeline.core.tables import Table
+from cx_pipeline.core.workspace import Workspace
+from cx_pipeline.staging.intake import channel_tables
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the definitions are made of.
+
+    Attributes:
+        channels, broken: usable and unusable channels of the data directory.
+        tables: every table, in the order of the loop; `reporting.published_tables` last.
+        assets, checks: Dagster's definitions.
+    """
+
+    channels: tuple[Channel, ...]
+    broken: tuple[BrokenChannel, ...]
+    tables: tuple[Table, ...]
+    assets: tuple[dg.AssetsDefinition, ...]
+    checks: tuple[dg.AssetChecksDefinition, ...]
+
+
+def contents(environment: Environment) -> Contents:
+    """Assets, checks and tables for the channels of a data directory."""
+    channels, broken = load_channels(environment.data.channels)
+    own = [table for channel in channels for table in _tables_of(channel)]
+    tables = (
+        *cx_pipeline.channels.assets.TABLES.values(),
+        *own,
+        *cx_pipeline.staging.assets.TABLES.values(),
+        *cx_pipeline.identity.assets.TABLES.values(),
+        *cx_pipeline.profile.assets.TABLES.values(),
+    )
+    publishing = cx_pipeline.reporting.assets.publishing_asset(
+        tables, [f"staging.channel_{channel.name}" for channel in broken]
+    )
+    return Contents(
+        channels=tuple(channels),
+        broken=tuple(broken),
+        tables=(*tables, *cx_pipeline.reporting.assets.TABLES.values()),
+        assets=(
+            *cx_pipeline.channels.assets.ASSETS,
+            *cx_pipeline.staging.assets.build(channels, broken),
+            *cx_pipeline.identity.assets.ASSETS,
+            *cx_pipeline.profile.assets.ASSETS,
+            publishing,
+        ),
+        checks=(
+            *cx_pipeline.channels.checks.CHECKS,
+            *cx_pipeline.staging.checks.CHECKS,
+            *cx_pipeline.identity.checks.CHECKS,
+            *cx_pipeline.profile.checks.CHECKS,
+        ),
+    )
+
+
+def _tables_of(channel: Channel) -> tuple[Table, ...]:
+    tables = channel_tables(channel)
+    return (tables.rows, tables.rejected)
+
+
+def build(environment: Environment) -> dg.Definitions:
+    """The Dagster definitions for a data directory.
+
+    Raises:
+        ConfigurationError: if settings.yaml cannot be used. (Broken channel contracts do not raise, see above.)
+    """
+    found = contents(environment)
+    return dg.Definitions(
+        assets=found.assets,
+        asset_checks=found.checks,
+        resources={"workspace": Workspace(data_dir=str(environment.data.root))},
+        jobs=automation.jobs(),
+        schedules=automation.schedules(environment),
+        sensors=automation.sensors(environment),
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build(Environment.read())

@@ -1,0 +1,319 @@
+"""Canonical records: the rows of all channels of one kind in one table, columns by role.
+
+Belongs here: from roles to columns, identifiers out of rows, orders from order lines, the clock. Pure functions over frames.
+Does not belong here: files and versions (`intake.py`), who an identifier belongs to (identity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from itertools import combinations
+
+import narwhals as nw
+import polars as pl
+
+from cx_pipeline.core.contract import Channel
+from cx_pipeline.core.frames import keyed_hash, to_polars, try_cast
+from cx_pipeline.core.tables import Table
+from cx_pipeline.core.vocabulary import role_column
+from cx_pipeline.staging.policy import StagingPolicy
+
+# Roles by which a row, beside `id.<namespace>`, can be attributed to a customer.
+CONTACT_ROLES = {"contact.email": "email", "contact.phone": "phone"}
+# When a record happened: the first of these roles that its channel has.
+TIME_ROLES = (
+    "event.at",
+    "campaign.responded_at",
+    "campaign.sent_at",
+    "payment.paid_on",
+    "payment.due_on",
+    "subscription.started_on",
+    "record.updated_at",
+)
+# Roles whose absence another role makes good.
+_DEFAULT_ROLES = {
+    "order.id": "record.id",
+    "product.id": "record.id",
+    "campaign.sent_at": "event.at",
+    "campaign.responded_at": "event.at",
+}
+# Times that say how far the data reach; due, end and sending dates do not.
+_CLOCK_ROLES = ("event.at", "campaign.responded_at")
+
+
+def identifier_columns(channel: Channel, policy: StagingPolicy) -> list[tuple[str, str]]:
+    """(namespace, column) of everything in a channel's rows that can name a customer, the strongest first."""
+    found = [
+        (role.removeprefix("id.") if role.startswith("id.") else CONTACT_ROLES[role], column)
+        for role, columns in channel.roles.items()
+        if role.startswith("id.") or role in CONTACT_ROLES
+        for column in columns
+    ]
+    weakness = {namespace: i for i, namespace in enumerate(policy.weak_namespaces, start=1)}
+    return sorted(found, key=lambda item: weakness.get(item[0], 0))
+
+
+def normalised_identifier(column: nw.Expr, namespace: str) -> nw.Expr:
+    """An identifier in the form in which it is compared: trimmed; e-mail in lower case, phone as digits; empty is NULL."""
+    text = column.cast(nw.String).str.strip_chars()
+    if namespace == "email":
+        text = text.str.to_lowercase()
+    elif namespace == "phone":
+        text = text.str.replace_all(r"^(\+|00)", "p").str.replace_all(r"[^0-9p]", "").str.replace_all("p", "+")
+    return nw.when(text == "").then(None).otherwise(text)
+
+
+def prepare(rows: nw.LazyFrame, channel: Channel, policy: StagingPolicy, key: str) -> nw.LazyFrame:
+    """A channel's rows with `__record_id`, `__at`, and `__raw_<i>`, `__value_<i>` for its i-th identifier.
+
+    `__value_<i>` is the keyed hash of `__raw_<i>` where the contract marks the column as personal. Distinct values are hashed, not rows.
+    """
+    record_id = channel.column_of("record.id")
+    by_place = nw.concat_str([nw.col("source_file"), nw.col("source_line").cast(nw.String)], separator=":")
+    prepared = rows.with_columns(
+        (nw.coalesce(nw.col(record_id).cast(nw.String), by_place) if record_id else by_place).alias("__record_id"),
+        _time_of(channel).alias("__at"),
+    )
+    for i, (namespace, column) in enumerate(identifier_columns(channel, policy)):
+        prepared = prepared.with_columns(normalised_identifier(nw.col(column), namespace).alias(f"__raw_{i}"))
+        if channel.table.column(column).is_personal:
+            distinct = prepared.select(f"__raw_{i}").filter(~nw.col(f"__raw_{i}").is_null()).unique()
+            hashed = keyed_hash(distinct, {f"__value_{i}": f"__raw_{i}"}, key)
+            prepared = prepared.join(
+                hashed.rename({f"__raw_{i}": "__hashed"}), left_on=f"__raw_{i}", right_on="__hashed", how="left"
+            )
+        else:
+            prepared = prepared.with_columns(nw.col(f"__raw_{i}").alias(f"__value_{i}"))
+    return prepared
+
+
+def _time_of(channel: Channel) -> nw.Expr:
+    columns = [
+        channel.roles[role][0]
+        for role in TIME_ROLES
+        if role in channel.roles and _is_time(channel, channel.roles[role][0])
+    ]
+    if not columns:
+        return nw.lit(None).cast(nw.Datetime("us"))
+    return nw.coalesce(*(nw.col(column).cast(nw.Datetime("us")) for column in columns))
+
+
+def _is_time(channel: Channel, column: str) -> bool:
+    return channel.table.column(column).engine_type in ("DATE", "TIMESTAMP")
+
+
+def records(prepared: nw.LazyFrame, channel: Channel, table: Table, policy: StagingPolicy) -> nw.LazyFrame:
+    """A channel's rows as rows of its kind's canonical table: columns by role, NULL where the channel has none.
+
+    A value that does not fit the canonical type (say, a word in a column with a number's role) becomes NULL: a role never rejects.
+
+    Args:
+        prepared: from `prepare`.
+        channel: the channel.
+        table: contract of the canonical table.
+        policy: for the order of identifiers.
+    """
+    identifiers = identifier_columns(channel, policy)
+    columns: dict[str, nw.Expr] = {}
+    casts: dict[str, str] = {}
+    for column in table.columns:
+        if column.name == "channel":
+            columns["channel"] = nw.lit(channel.name)
+        elif column.name == "record_id":
+            columns["record_id"] = nw.col("__record_id")
+        elif column.name == "identifier_value":
+            columns[column.name] = _first([nw.col(f"__value_{i}") for i in range(len(identifiers))])
+        elif column.name == "identifier_namespace":
+            columns[column.name] = _namespace(identifiers)
+        else:
+            role = column.roles[0]
+            sources = channel.roles.get(role, ()) or channel.roles.get(_DEFAULT_ROLES.get(role, ""), ())
+            columns[column.name] = _first([nw.col(name) for name in sources])
+            if role == "order.id" and role not in channel.roles:
+                columns[column.name] = nw.col("__record_id")
+            casts[column.name] = column.engine_type
+    return try_cast(prepared.select(*(expr.alias(name) for name, expr in columns.items())), casts)
+
+
+def _first(expressions: Sequence[nw.Expr]) -> nw.Expr:
+    if not expressions:
+        return nw.lit(None).cast(nw.String)
+    return expressions[0] if len(expressions) == 1 else nw.coalesce(*expressions)
+
+
+def _namespace(identifiers: Sequence[tuple[str, str]]) -> nw.Expr:
+    expression: nw.Expr = nw.lit(None).cast(nw.String)
+    for i in reversed(range(len(identifiers))):
+        expression = nw.when(~nw.col(f"__value_{i}").is_null()).then(nw.lit(identifiers[i][0])).otherwise(expression)
+    return expression
+
+
+def union(frames: Sequence[nw.LazyFrame], empty: nw.LazyFrame) -> nw.LazyFrame:
+    """All frames below one another, with the columns and types of `empty`, which also stands in where there is none."""
+    if not frames:
+        return empty
+    schema = empty.collect_schema()
+    return nw.concat([frame.select(nw.col(name).cast(dtype) for name, dtype in schema.items()) for frame in frames])
+
+
+def orders_from_lines(lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.LazyFrame:
+    """One row per order that is known by its lines only: time, money, quantity summed over the lines.
+
+    Args:
+        lines: `staging.order_lines`; a line without order id is an order of its own.
+        orders: orders that channels deliver themselves; their lines are not counted a second time.
+    """
+    keyed = lines.with_columns(nw.coalesce(nw.col("order_id"), nw.col("record_id")).alias("order_id"))
+    unknown = keyed.join(orders.select("order_id").unique(), on="order_id", how="anti")
+    totals = unknown.group_by("channel", "order_id").agg(
+        nw.col("event_at").min(),
+        nw.col("order_amount").sum(),
+        nw.col("order_quantity").sum(),
+        nw.col("order_discount").sum(),
+        nw.col("order_cost").sum(),
+        nw.col("order_currency").min(),
+        nw.col("order_returns_id").min(),
+        nw.col("event_place").min(),
+        nw.col("identifier_namespace").min(),
+        nw.col("identifier_value").min(),
+        *(nw.when(~nw.col(name).is_null()).then(1).otherwise(0).sum().alias(f"__n_{name}") for name in _SUMMED),
+    )
+    # A sum over nothing is nothing, not zero: whether a source has costs must stay visible.
+    known = [nw.when(nw.col(f"__n_{name}") > 0).then(nw.col(name)).otherwise(None).alias(name) for name in _SUMMED]
+    return totals.with_columns(
+        *known,
+        nw.col("order_id").alias("record_id"),
+        nw.lit(None).cast(nw.String).alias("payment_method"),
+        nw.lit(None).cast(nw.String).alias("campaign_id"),
+    ).drop(*(f"__n_{name}" for name in _SUMMED))
+
+
+_SUMMED = ("order_amount", "order_quantity", "order_discount", "order_cost")
+
+
+def seen_identifiers(prepared: nw.LazyFrame, channel: Channel, policy: StagingPolicy) -> list[nw.LazyFrame]:
+    """One row per identifier that a channel has shown: how often, first and last when."""
+    return [
+        prepared.filter(~nw.col(f"__value_{i}").is_null())
+        .group_by(f"__value_{i}")
+        .agg(
+            nw.col(f"__raw_{i}").min().alias("raw_value"),
+            nw.len().cast(nw.Int64).alias("n_records"),
+            nw.col("__at").min().alias("first_seen_at"),
+            nw.col("__at").max().alias("last_seen_at"),
+        )
+        .rename({f"__value_{i}": "value"})
+        .with_columns(nw.lit(channel.name).alias("channel"), nw.lit(namespace).alias("namespace"))
+        for i, (namespace, _) in enumerate(identifier_columns(channel, policy))
+    ]
+
+
+def identifiers(seen: Sequence[nw.LazyFrame], empty: nw.LazyFrame) -> nw.LazyFrame:
+    """One row per channel, namespace and value: columns of one namespace put together."""
+    return union(seen, empty).group_by("channel", "namespace", "value").agg(
+        nw.col("raw_value").min(),
+        nw.col("n_records").sum().cast(nw.Int64),
+        nw.col("first_seen_at").min(),
+        nw.col("last_seen_at").max(),
+    )  # fmt: skip
+
+
+def record_identifiers(prepared: nw.LazyFrame, channel: Channel, policy: StagingPolicy) -> list[nw.LazyFrame]:
+    """One row per record and identifier of it."""
+    return [
+        prepared.filter(~nw.col(f"__value_{i}").is_null()).select(
+            nw.lit(channel.name).alias("channel"),
+            nw.col("__record_id").alias("record_id"),
+            nw.lit(namespace).alias("namespace"),
+            nw.col(f"__value_{i}").alias("value"),
+        )
+        for i, (namespace, _) in enumerate(identifier_columns(channel, policy))
+    ]
+
+
+def identifier_pairs(prepared: nw.LazyFrame, channel: Channel, policy: StagingPolicy) -> list[nw.LazyFrame]:
+    """One row per pair of identifiers that a channel shows in one record, with how often and when."""
+    found = identifier_columns(channel, policy)
+    return [
+        prepared.filter(~nw.col(f"__value_{i}").is_null() & ~nw.col(f"__value_{j}").is_null())
+        .group_by(f"__value_{i}", f"__value_{j}")
+        .agg(
+            nw.len().cast(nw.Int64).alias("n_records"),
+            nw.col("__at").min().alias("first_seen_at"),
+            nw.col("__at").max().alias("last_seen_at"),
+        )
+        .rename({f"__value_{i}": "left_value", f"__value_{j}": "right_value"})
+        .with_columns(
+            nw.lit(channel.name).alias("channel"),
+            nw.lit(found[i][0]).alias("left_namespace"),
+            nw.lit(found[j][0]).alias("right_namespace"),
+        )
+        for i, j in combinations(range(len(found)), 2)
+    ]
+
+
+def further_attributes(prepared: nw.LazyFrame, channel: Channel, policy: StagingPolicy) -> list[nw.LazyFrame]:
+    """One row per record and fact with a role `attribute.<name>`, and per second value of a personal role (`phone_2`)."""
+    found = [
+        (role.removeprefix("attribute."), columns[0])
+        for role, columns in channel.roles.items()
+        if role.startswith("attribute.")
+    ]
+    found += [
+        (f"{role_column(role)}_{n}", column)
+        for role, columns in channel.roles.items()
+        if role.split(".")[0] in ("attribute", "person", "contact", "address")
+        for n, column in enumerate(columns[1:], start=2)
+    ]
+    names = identifier_columns(channel, policy)
+    return [
+        prepared.filter(~nw.col(column).is_null()).select(
+            nw.lit(channel.name).alias("channel"),
+            nw.col("__record_id").alias("record_id"),
+            nw.lit(name.removeprefix("attribute_")).alias("attribute"),
+            nw.col(column).cast(nw.String).alias("value"),
+            _namespace(names).alias("identifier_namespace"),
+            _first([nw.col(f"__value_{i}") for i in range(len(names))]).alias("identifier_value"),
+            nw.col("__at").alias("observed_at"),
+        )
+        for name, column in found
+    ]
+
+
+def clock(
+    tables: Mapping[Channel, nw.LazyFrame] | Sequence[tuple[Channel, nw.LazyFrame]],
+    *,
+    configured: date | None,
+    started_at: datetime,
+) -> pl.DataFrame:
+    """One row: the date the results stand for, and its basis (INTERFACES: CX_AS_OF).
+
+    Args:
+        tables: channels with their staged rows.
+        configured: date the user asked for; it wins.
+        started_at: start of the run; later times in the data are mistakes or plans.
+    """
+    if configured:
+        return pl.DataFrame({"as_of": [configured], "basis": ["configured"]})
+    pairs = list(tables.items()) if isinstance(tables, Mapping) else list(tables)
+    for basis, roles in (("events", _CLOCK_ROLES), ("updated_at", ("record.updated_at",))):
+        latest = [
+            _latest(rows, column, started_at)
+            for channel, rows in pairs
+            for role in roles
+            for column in channel.roles.get(role, ())
+            if _is_time(channel, column)
+        ]
+        times = [time for time in latest if time is not None]
+        if times:
+            return pl.DataFrame({"as_of": [max(times).date()], "basis": [basis]})
+    return pl.DataFrame({"as_of": [started_at.date()], "basis": ["run"]})
+
+
+def _latest(rows: nw.LazyFrame, column: str, until: datetime) -> datetime | None:
+    time = nw.col(column).cast(nw.Datetime("us"))
+    found = to_polars(rows.filter(time < until + timedelta(microseconds=1)).select(time.max().alias("latest")))[
+        "latest"
+    ][0]
+    return found if found is None else datetime.fromisoformat(found.isoformat())

@@ -1,0 +1,39 @@
+"""Business checks of the staging room. (Those of a single channel stand on its asset, see `assets.channel_asset`.)"""
+
+from __future__ import annotations
+
+import narwhals as nw
+
+from cx_pipeline.core.assets import table_check
+from cx_pipeline.core.workspace import Run
+from cx_pipeline.staging.policy import StagingPolicy
+
+
+@table_check("staging.load_manifest")
+def no_row_has_been_lost(manifest: nw.LazyFrame) -> nw.LazyFrame:
+    """For every file, rows read = rows staged + rows rejected + rows superseded."""
+    together = nw.col("rows_staged") + nw.col("rows_rejected") + nw.col("rows_superseded")
+    return manifest.filter(nw.col("rows_read") != together).select("channel", "file", "rows_read")
+
+
+@table_check("staging.load_manifest", blocking=False)
+def no_file_is_mostly_rejected(run: Run, manifest: nw.LazyFrame) -> nw.LazyFrame:
+    """No file lost most of its rows to the contract: that is a broken export rather than bad records."""
+    share = run.policy(StagingPolicy).suspicious_file_reject_rate
+    return manifest.filter((nw.col("rows_read") > 0) & (nw.col("rows_rejected") > share * nw.col("rows_read"))).select(
+        "channel", "file", "rows_read", "rows_rejected"
+    )
+
+
+@table_check("staging.orders", reads=("staging.orders", "staging.order_lines"))
+def every_order_line_is_part_of_an_order(orders: nw.LazyFrame, lines: nw.LazyFrame) -> nw.LazyFrame:
+    """No line, and so no money, is left out when orders are derived from lines."""
+    keyed = lines.with_columns(nw.coalesce(nw.col("order_id"), nw.col("record_id")).alias("order_id"))
+    return (
+        keyed.join(orders.select("order_id").unique(), on="order_id", how="anti")
+        .group_by("channel")
+        .agg(nw.len().alias("n_lines"))
+    )
+
+
+CHECKS = (no_row_has_been_lost, no_file_is_mostly_rejected, every_order_line_is_part_of_an_order)

@@ -1,0 +1,433 @@
+"""Intake of one channel: new files in, versions of records sorted out, manifest written, all in one transaction.
+
+Belongs here: the order in which a channel's tables change. Does not belong here: which files are new (`landing.py`), which version
+stands (`versions.py`), how a file is read (`core/extracts.py`).
+
+A channel has three tables: `channel_<c>` with the rows that stand, `channel_<c>_rejected` with rows that broke the contract, and
+`channel_<c>_superseded` with rows that a newer version has replaced (kept, so that a withdrawn correction gives them back).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+
+from cx_pipeline.core.contract import Channel
+from cx_pipeline.core.errors import ContractError, Problem, UnreadableExtractError
+from cx_pipeline.core.extracts import ExtractFormat, LoadedExtract
+from cx_pipeline.core.frames import native, quote_identifier, to_polars
+from cx_pipeline.core.tables import Column, Rule, Table
+from cx_pipeline.core.warehouse import Warehouse, Written
+from cx_pipeline.staging.landing import IntakePlan, KnownFile, LandedFile, list_files, list_paths, plan_intake
+from cx_pipeline.staging.versions import VERDICT, judge_versions
+
+_SOURCE = (
+    Column(
+        "source_file", "string", "VARCHAR", "File the row came from, below the channel's landing folder", required=True
+    ),
+    Column(
+        "source_line", "integer", "BIGINT", "Line of the file (of the table for Parquet), the first is 1", required=True
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ChannelTables:
+    """The compiled tables of a channel: standing rows, rejected rows, superseded rows."""
+
+    rows: Table
+    rejected: Table
+    superseded: Table
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What tonight's intake of a channel did.
+
+    Attributes:
+        written: the channel's table with its audit.
+        manifest: the channel's rows of the load manifest now.
+        n_files_read: files that were read tonight.
+    """
+
+    written: Written
+    manifest: pl.DataFrame
+    n_files_read: int
+
+
+def channel_tables(channel: Channel) -> ChannelTables:
+    """The tables that staging makes of a channel, with the columns that say where a row came from."""
+    contract = channel.table
+    rows = replace(
+        contract,
+        columns=(*contract.columns, *_SOURCE),
+        rules=(*contract.rules, *(_never_null(column) for column in _SOURCE)),
+    )
+    rejected = Table(
+        "staging",
+        f"{contract.name}_rejected",
+        f"One row per row of the channel {channel.name} that breaks its contract: where it stood and the first rule it broke.",
+        (
+            *_SOURCE,
+            Column("rule", "string", "VARCHAR", "The first rule that the row breaks", required=True),
+            Column("raw_row", "string", "VARCHAR", "The row as delivered; stays in the warehouse", is_personal=True),
+        ),
+        (*(_never_null(column) for column in _SOURCE), Rule("rule_is_never_null", "not_null", ("rule",))),
+        {"unpublished_columns": ("raw_row",)},
+    )
+    superseded = Table(
+        "staging",
+        f"{contract.name}_superseded",
+        f"One row per row of the channel {channel.name} that a newer version of its record or a newer snapshot has replaced.",
+        rows.columns,
+        tuple(_never_null(column) for column in _SOURCE),
+        is_published=False,
+    )
+    return ChannelTables(rows, rejected, superseded)
+
+
+def _never_null(column: Column) -> Rule:
+    return Rule(f"{column.name}_is_never_null", "not_null", (column.name,))
+
+
+def fingerprint(channel: Channel) -> str:
+    """SHA-256 of what decides how a channel's files are read: columns, types, rules, keys, format."""
+    parts = (
+        channel.table.columns,
+        channel.table.rules,
+        channel.delimiter,
+        channel.encoding,
+        channel.quote,
+        channel.time_zone,
+        bool(channel.properties.get("snapshot", False)),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def take_in(
+    warehouse: Warehouse,
+    channel: Channel,
+    manifest: Table,
+    folder: Path,
+    *,
+    company_time_zone: str,
+    started_at: datetime,
+    full_refresh: bool = False,
+) -> Intake:
+    """Bring a channel's tables and its part of the manifest up to what lies in landing.
+
+    Args:
+        warehouse: the open warehouse.
+        channel: the channel.
+        manifest: contract of `staging.load_manifest`.
+        folder: the channel's landing folder; a missing one has no files.
+        company_time_zone: zone of the times in the tables.
+        started_at: start of the run, for `loaded_at`.
+        full_refresh: read everything anew.
+
+    Raises:
+        ContractBrokenError: if the channel's rows as a whole break the contract; nothing changes then.
+        ContractError: if a required column is missing from every file, or a changed contract cannot be applied.
+    """
+    tables = channel_tables(channel)
+    known = to_polars(warehouse.read_or_empty(manifest).filter(nw.col("channel") == channel.name))
+    plan = plan_intake(list_files(folder), _known_files(known), fingerprint(channel), full_refresh=full_refresh)
+    if plan.unreadable_again:
+        raise ContractError(
+            Problem(
+                "the contract has changed, and files that were staged lie in landing no more, so that they cannot be read again",
+                f"landing/{channel.name}",
+                len(plan.unreadable_again),
+                plan.unreadable_again[0],
+                "put them back, or accept the loss with `cx run --full-refresh`",
+            )
+        )
+    if plan.load and (missing := missing_required_columns(warehouse, channel, folder, company_time_zone)):
+        raise ContractError(missing)
+    fmt = extract_format(channel, company_time_zone)
+    extracts: list[tuple[LandedFile, LoadedExtract]] = []
+    refused = [(file, file.refusal) for file in plan.refused]
+    for file in plan.load:
+        try:
+            extracts.append((file, warehouse.load_extract(file.path, channel.table, fmt, source_file=file.name)))
+        except UnreadableExtractError as error:
+            refused.append((file, error.problems[0].what))
+    try:
+        with warehouse.transaction():
+            if plan.starts_over:
+                for table in (tables.rows, tables.rejected, tables.superseded):
+                    warehouse.drop(table.full_name)
+            read = {file.name for file, _ in extracts}
+            replaced = [name for name in plan.replaced if name in read]
+            if extracts or plan.starts_over:
+                written = _merge(
+                    warehouse, channel, tables, [extract for _, extract in extracts], replaced, known, plan
+                )
+            else:
+                written = warehouse.audit(tables.rows)
+            warehouse.audit(tables.rejected)
+            warehouse.audit(tables.superseded)
+            rows = _manifest_rows(
+                warehouse,
+                channel,
+                tables,
+                manifest,
+                [] if plan.starts_over else known.to_dicts(),
+                extracts,
+                refused,
+                plan,
+                started_at,
+            )
+            warehouse.replace_partition(manifest, rows, channel=channel.name)
+    finally:
+        for _, extract in extracts:
+            warehouse.drop_temporary(extract.typed)
+            warehouse.drop_temporary(extract.rejected)
+    return Intake(written, rows, len(extracts))
+
+
+def _known_files(known: pl.DataFrame) -> list[KnownFile]:
+    """The current content of each known file: a replaced one (everything superseded, nothing rejected) is history."""
+    return [
+        KnownFile(row["file"], row["sha256"], row["status"], row["contract_sha256"])
+        for row in known.iter_rows(named=True)
+        if row["reason"] != _REPLACED
+    ]
+
+
+_REPLACED = "replaced by a newer file of this name"
+
+
+def missing_required_columns(
+    warehouse: Warehouse, channel: Channel, folder: Path, company_time_zone: str
+) -> list[Problem]:
+    """Required columns that no file of a channel's landing folder has (INTERFACES: exit code 2); a folder without files has none."""
+    required = {column.name for column in channel.table.columns if column.required}
+    fmt = extract_format(channel, company_time_zone)
+    missing, n_files = set(required), 0
+    for file in list_paths(folder):
+        if not missing:
+            break
+        try:
+            header = warehouse.read_header(file, fmt)
+        except UnreadableExtractError:
+            continue
+        if header:
+            n_files += 1
+            missing -= {name for name in missing if name.strip().lower() in {found.strip().lower() for found in header}}
+    if not n_files:
+        return []
+    return [
+        Problem(
+            f"the required column `{name}` is missing from every file",
+            f"landing/{channel.name}",
+            n_files,
+            remedy="correct the extract, or the column's name in the contract",
+        )
+        for name in sorted(missing)
+    ]
+
+
+def extract_format(channel: Channel, company_time_zone: str) -> ExtractFormat:
+    """How the channel's files are written."""
+    return ExtractFormat(channel.delimiter, channel.encoding, channel.quote, channel.time_zone, company_time_zone)
+
+
+def _merge(
+    warehouse: Warehouse,
+    channel: Channel,
+    tables: ChannelTables,
+    extracts: list[LoadedExtract],
+    replaced: list[str],
+    known: pl.DataFrame,
+    plan: IntakePlan,
+) -> Written:
+    """Sort new rows in among those that are there; only keys that new or replaced rows touch are looked at again."""
+    table = tables.rows
+    names = list(table.column_names)
+    pending = _union([warehouse.temporary(extract.typed).select(names) for extract in extracts]) or warehouse.empty(
+        table
+    )
+    new_rejects = _union([warehouse.temporary(extract.rejected) for extract in extracts]) or warehouse.empty(
+        tables.rejected
+    )
+    is_first = plan.starts_over or not warehouse.has(table.full_name) or warehouse.n_rows(table.full_name) == 0
+    current = warehouse.read_or_empty(table)
+    past = warehouse.read_or_empty(tables.superseded)
+    key, is_declared = record_key(channel)
+    updated_at = channel.column_of("record.updated_at")
+    newest = _newest_file(channel, extracts, known, plan)
+    if is_first and not replaced:
+        pool, touched = pending, None
+    elif key and newest is None:
+        gone = nw.col("source_file").is_in(replaced) if replaced else nw.lit(False)
+        touched = warehouse.materialise(
+            nw.concat([pending.select(key), current.filter(gone).select(key), past.filter(gone).select(key)]).unique(),
+            "touched_keys",
+        )
+        touched_not_null = touched.drop_nulls()
+        kept = [frame.filter(~gone).join(touched_not_null, on=key, how="semi") for frame in (current, past)]
+        pool = nw.concat([frame.select(names) for frame in (*kept, pending)])
+    else:
+        touched = None
+        kept = [
+            frame.filter(~nw.col("source_file").is_in(replaced)) if replaced else frame for frame in (current, past)
+        ]
+        pool = nw.concat([frame.select(names) for frame in (*kept, pending)])
+    judged = warehouse.materialise(
+        judge_versions(pool, key=key, updated_at=updated_at, key_is_declared=is_declared, newest_file=newest),
+        "judged_rows",
+    )
+    standing = judged.filter(nw.col(VERDICT) == "current").drop(VERDICT)
+    superseded = judged.filter(nw.col(VERDICT) == "superseded").drop(VERDICT)
+    rejects = nw.concat(
+        [
+            new_rejects.select(tables.rejected.column_names),
+            _as_rejected(judged.filter(nw.col(VERDICT) == "rejected").drop(VERDICT), channel, key),
+        ]
+    )
+    old_rejects = warehouse.read_or_empty(tables.rejected)
+    # What was rejected before stays so, unless its file has been replaced.
+    rejects = nw.concat(
+        [old_rejects.filter(~nw.col("source_file").is_in(replaced)) if replaced else old_rejects, rejects]
+    )
+    if touched is None:
+        written = warehouse.write(table, standing)
+        warehouse.write(tables.superseded, superseded)
+    else:
+        stale = pl.DataFrame({"source_file": replaced}, schema={"source_file": pl.String})
+        for target in (table, tables.superseded):
+            warehouse.replace_rows(target, warehouse.empty(target), stale)
+        warehouse.replace_rows(tables.superseded, superseded, touched.drop_nulls())
+        written = warehouse.replace_rows(table, standing, touched.drop_nulls())
+    warehouse.write(tables.rejected, rejects)
+    for name in ("touched_keys", "judged_rows"):
+        warehouse.drop_temporary(name)
+    return written
+
+
+def record_key(channel: Channel) -> tuple[list[str], bool]:
+    """The columns that identify a record of a channel, and whether the contract declares them as key.
+
+    The declared primary key, else the column with the role `record.id`.
+    """
+    if channel.table.primary_key:
+        return list(channel.table.primary_key), True
+    column = channel.column_of("record.id")
+    return ([column] if column else []), False
+
+
+def _newest_file(channel: Channel, extracts: list[LoadedExtract], known: pl.DataFrame, plan: IntakePlan) -> str | None:
+    """For snapshot channels the greatest name of a loaded file; independent of the order of arrival."""
+    if not channel.properties.get("snapshot", False):
+        return None
+    loaded = (
+        [] if plan.starts_over else [row["file"] for row in known.iter_rows(named=True) if row["status"] == "loaded"]
+    )
+    names = [*loaded, *(file.name for file in plan.load)]
+    return max(names) if names and extracts else None
+
+
+def _as_rejected(rows: nw.LazyFrame, channel: Channel, key: list[str]) -> nw.LazyFrame:
+    rule = f"{'_and_'.join(key)}_{'is' if len(key) == 1 else 'are'}_unique"
+    columns = [column.name for column in channel.table.columns]
+
+    def as_json(relation: Any) -> Any:
+        fields = ", ".join(f"{quote_identifier(name)} := {quote_identifier(name)}" for name in columns)
+        return relation.project(f"*, CAST(to_json(struct_pack({fields})) AS VARCHAR) AS raw_row")
+
+    with_json = native(
+        rows,
+        duckdb=as_json,
+        polars=lambda data: data.with_columns(pl.struct(columns).struct.json_encode().alias("raw_row")),
+    )
+    return with_json.select("source_file", "source_line", nw.lit(rule).alias("rule"), "raw_row")
+
+
+def _union(frames: list[nw.LazyFrame]) -> nw.LazyFrame | None:
+    return reduce(lambda left, right: nw.concat([left, right]), frames) if frames else None
+
+
+def _manifest_rows(
+    warehouse: Warehouse,
+    channel: Channel,
+    tables: ChannelTables,
+    manifest: Table,
+    known: list[dict[str, Any]],
+    extracts: list[tuple[LandedFile, LoadedExtract]],
+    refused: list[tuple[LandedFile, str]],
+    plan: IntakePlan,
+    started_at: datetime,
+) -> pl.DataFrame:
+    """The channel's manifest: files of earlier nights, with their rows counted anew, and tonight's."""
+    staged, rejected, superseded = (
+        _rows_per_file(warehouse, table) for table in (tables.rows, tables.rejected, tables.superseded)
+    )
+    contract = fingerprint(channel)
+    read_tonight = {file.name for file, _ in extracts}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def entry(file: LandedFile, status: str, reason: str | None, n_read: int = 0) -> None:
+        rows[(file.name, file.sha256)] = {
+            "channel": channel.name, "file": file.name, "sha256": file.sha256, "status": status, "reason": reason,
+            "rows_read": n_read, "contract_sha256": contract, "loaded_at": started_at,
+        }  # fmt: skip
+
+    before = {(row["file"], row["sha256"]): row for row in known}
+    for name, row in before.items():
+        if row["status"] == "loaded":
+            rows[name] = {**row, "reason": _REPLACED} if row["file"] in read_tonight else row
+    for file in plan.repeated:
+        entry(file, "repeated", "its content has been loaded under another name")
+        rows[(file.name, file.sha256)] |= {
+            "loaded_at": before.get((file.name, file.sha256), {"loaded_at": started_at})["loaded_at"]
+        }
+    for file, extract in extracts:
+        entry(file, "loaded", None, extract.n_read)
+    for file, reason in refused:
+        entry(file, "refused", reason)
+    for row in rows.values():
+        counts = row["status"] == "loaded" and row["reason"] != _REPLACED
+        row["rows_staged"] = staged.get(row["file"], 0) if counts else 0
+        row["rows_rejected"] = rejected.get(row["file"], 0) if counts else 0
+        row["rows_superseded"] = (
+            superseded.get(row["file"], 0) if counts else (row["rows_read"] if row["status"] == "loaded" else 0)
+        )
+    return pl.DataFrame(list(rows.values()), schema=manifest.polars_schema())
+
+
+def _rows_per_file(warehouse: Warehouse, table: Table) -> dict[str, int]:
+    counted = to_polars(warehouse.read(table.full_name).group_by("source_file").agg(nw.len().alias("n")))
+    if counted.is_empty():
+        return {}
+    return dict(zip(counted["source_file"].to_list(), counted["n"].to_list(), strict=True))
+
+
+def check_reject_rates(manifest: pl.DataFrame, tolerated: float) -> pl.DataFrame:
+    """The files with rejected rows, if the channel's share of rejected rows is above what is tolerated; else none.
+
+    Args:
+        manifest: the channel's rows of the load manifest.
+        tolerated: share of rows, 0 to 1.
+    """
+    loaded = manifest.filter(pl.col("status") == "loaded", pl.col("reason").is_null())
+    n_read, n_rejected = int(loaded["rows_read"].sum()), int(loaded["rows_rejected"].sum())
+    is_tolerable = n_read == 0 or n_rejected <= tolerated * n_read
+    return loaded.filter(pl.lit(not is_tolerable), pl.col("rows_rejected") > 0).select(
+        "file", "rows_read", "rows_rejected"
+    )
+
+
+def check_conservation(manifest: pl.DataFrame) -> pl.DataFrame:
+    """Files whose rows read are not the rows staged, rejected and superseded together: rows that have been lost."""
+    together = pl.col("rows_staged") + pl.col("rows_rejected") + pl.col("rows_superseded")
+    return manifest.filter(pl.col("rows_read") != together).select(
+        "channel", "file", "rows_read", "rows_staged", "rows_rejected", "rows_superseded"
+    )
