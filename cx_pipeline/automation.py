@@ -12,23 +12,30 @@ from typing import Any
 import dagster as dg
 
 from cx_pipeline.core.settings import AlertPolicy, Environment, Settings
-from cx_pipeline.core.workspace import all_policies
+from cx_pipeline.core.assets import TRAINS_TAG
+from cx_pipeline.core.workspace import TRAINING_JOB, all_policies
 
-NIGHTLY, TRAINING = "nightly", "training"
-TRAINING_TAG = "training"
+NIGHTLY = "nightly"
 NIGHTLY_CRON = "0 2 * * *"
 _WEBHOOK_TIMEOUT_SECONDS = 10
 
 
 def jobs() -> list[Any]:
-    """The nightly job: everything but training, in one process, because one process may write the warehouse."""
+    """The nightly job, and the training job; each in one process, because one process may write the warehouse."""
     return [
         dg.define_asset_job(
             NIGHTLY,
-            selection=dg.AssetSelection.all() - dg.AssetSelection.tag("job", TRAINING_TAG),
-            description="From landing to the published snapshot. Yesterday's snapshot stays until every blocking check has passed.",
+            selection=dg.AssetSelection.all(),
+            description="From landing to the published snapshot. Yesterday's snapshot stays until every blocking check has passed. "
+            "Models are trained only where there is no champion.",
             executor_def=dg.in_process_executor,
-        )
+        ),
+        dg.define_asset_job(
+            TRAINING_JOB,
+            selection=dg.AssetSelection.tag(TRAINS_TAG, ""),
+            description="Trains a challenger of every model on the tables of the last night; a better one becomes champion.",
+            executor_def=dg.in_process_executor,
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ broken has an asset that says why and fails; all other channels stay usable, but
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import dagster as dg
 
@@ -25,6 +26,14 @@ from cx_pipeline.core.settings import Environment
 from cx_pipeline.core.tables import Table
 from cx_pipeline.core.workspace import Workspace
 from cx_pipeline.staging.intake import channel_tables
+
+# The rooms with fixed assets in the order of the loop. `staging` comes between the first two, made for the channels there are;
+# the last asset of `reporting` publishes what all rooms have made.
+ROOMS: tuple[tuple[ModuleType, ModuleType], ...] = (
+    (cx_pipeline.channels.assets, cx_pipeline.channels.checks),
+    (cx_pipeline.identity.assets, cx_pipeline.identity.checks),
+    (cx_pipeline.profile.assets, cx_pipeline.profile.checks),
+)
 
 
 @dataclass(frozen=True)
@@ -47,14 +56,11 @@ class Contents:
 def contents(environment: Environment) -> Contents:
     """Assets, checks and tables for the channels of a data directory."""
     channels, broken = load_channels(environment.data.channels)
-    own = [table for channel in channels for table in _tables_of(channel)]
-    tables = (
-        *cx_pipeline.channels.assets.TABLES.values(),
-        *own,
-        *cx_pipeline.staging.assets.TABLES.values(),
-        *cx_pipeline.identity.assets.TABLES.values(),
-        *cx_pipeline.profile.assets.TABLES.values(),
-    )
+    staging = cx_pipeline.staging.assets
+    first, *later = [tuple(assets.TABLES.values()) for assets, _ in ROOMS]
+    of_channels = [table for channel in channels for table in _tables_of(channel)]
+    tables: list[Table] = [*first, *of_channels, *staging.TABLES.values()]
+    tables += [table for room in later for table in room]
     publishing = cx_pipeline.reporting.assets.publishing_asset(
         tables, [f"staging.channel_{channel.name}" for channel in broken]
     )
@@ -63,17 +69,13 @@ def contents(environment: Environment) -> Contents:
         broken=tuple(broken),
         tables=(*tables, *cx_pipeline.reporting.assets.TABLES.values()),
         assets=(
-            *cx_pipeline.channels.assets.ASSETS,
-            *cx_pipeline.staging.assets.build(channels, broken),
-            *cx_pipeline.identity.assets.ASSETS,
-            *cx_pipeline.profile.assets.ASSETS,
+            *(asset for assets, _ in ROOMS for asset in assets.ASSETS),
+            *staging.build(channels, broken),
             publishing,
         ),
         checks=(
-            *cx_pipeline.channels.checks.CHECKS,
+            *(check for _, checks in ROOMS for check in checks.CHECKS),
             *cx_pipeline.staging.checks.CHECKS,
-            *cx_pipeline.identity.checks.CHECKS,
-            *cx_pipeline.profile.checks.CHECKS,
         ),
     )
 

@@ -11,7 +11,8 @@ Does not belong here: what any table means.
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -27,11 +28,14 @@ from cx_pipeline.core.warehouse import Frame, Warehouse, Written, sanitised
 from cx_pipeline.core.workspace import Workspace
 
 CONTRACT_CHECK = "contract_holds"
+# Assets with this tag train models in the training job, and in the nightly job only where there is no champion.
+TRAINS_TAG = "trains_models"
 OWNERS = ["team:customer-data"]
 MAX_SAMPLE_KEYS = 10
 PREVIEW_ROWS = 5
 
 Plot = Callable[[nw.LazyFrame], "str | None"]
+Notes = Callable[[nw.LazyFrame], str]
 
 
 def asset_key(name: str) -> dg.AssetKey:
@@ -56,7 +60,7 @@ def table_asset(
     reads: Sequence[str] = (),
     needs: Sequence[str] = (),
     plot: Plot | None = None,
-    job_tag: str | None = None,
+    notes: Notes | None = None,
 ) -> Callable[[Callable[..., Frame]], dg.AssetsDefinition]:
     """Make an asset of a function that takes the run and one lazy frame per table read, and returns the table's rows.
 
@@ -65,7 +69,7 @@ def table_asset(
         reads: full names of the tables whose frames are passed, in order.
         needs: full names of tables that must be there first but are not passed.
         plot: makes a small SVG of the written table, or None where there is nothing to show.
-        job_tag: value of the tag `job` where the asset is not part of the nightly job.
+        notes: makes Markdown of the written table that says more than its first rows (a model card, a verdict).
     """
 
     def decorate(function: Callable[..., Frame]) -> dg.AssetsDefinition:
@@ -75,7 +79,6 @@ def table_asset(
             group_name=table.step,
             owners=OWNERS,
             kinds={"duckdb", "table"},
-            tags={"job": job_tag} if job_tag else None,
             deps=[asset_key(name) for name in (*reads, *needs)],
             check_specs=[contract_check(table)],
             metadata={"dagster/column_schema": table.dagster_schema(), "dagster/table_name": table.full_name},
@@ -87,6 +90,7 @@ def table_asset(
                 lambda: run.warehouse.write(table, function(run, *(run.warehouse.read(name) for name in reads))),
                 run.warehouse,
                 plot,
+                notes,
             )
 
         return body
@@ -94,14 +98,110 @@ def table_asset(
     return decorate
 
 
+def tables_asset(
+    name: str,
+    tables: Sequence[Table],
+    *,
+    descriptions: Mapping[str, str],
+    reads: Sequence[str] = (),
+    needs: Sequence[str] = (),
+    plots: Mapping[str, Plot] | None = None,
+    notes: Mapping[str, Notes] | None = None,
+    trains: bool = False,
+) -> Callable[[Callable[..., Mapping[str, Frame]]], dg.AssetsDefinition]:
+    """Make the assets of several tables of one step that are computed together; they become visible together.
+
+    Args:
+        name: of the operation, e.g. `identity__customers`.
+        tables: the compiled contracts, in the order of writing.
+        descriptions: table's own name -> what the UI says; the grain first.
+        reads: full names of the tables whose frames are passed, in order.
+        needs: full names of tables that must be there first but are not passed.
+        plots: by the table's own name (see `table_asset`).
+        notes: by the table's own name (see `table_asset`).
+        trains: whether the training job runs it too (there `run.trains` is true).
+
+    The function takes the run and one frame per table read, and returns a frame for each table by its own name.
+    """
+
+    def decorate(function: Callable[..., Mapping[str, Frame]]) -> dg.AssetsDefinition:
+        @dg.multi_asset(
+            name=name,
+            specs=[
+                dg.AssetSpec(
+                    asset_key(table.full_name),
+                    description=descriptions[table.name],
+                    group_name=table.step,
+                    owners=OWNERS,
+                    kinds={"duckdb", "table"},
+                    tags={TRAINS_TAG: ""} if trains else None,
+                    deps=[asset_key(other) for other in (*reads, *needs)],
+                    metadata={"dagster/column_schema": table.dagster_schema(), "dagster/table_name": table.full_name},
+                )
+                for table in tables
+            ],
+            check_specs=[contract_check(table) for table in tables],
+            description=inspect.getdoc(function),
+        )
+        def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
+            run = workspace.run(context)
+            started = time.perf_counter()
+            with failures_as_dagster(name):
+                frames = function(run, *(run.warehouse.read(other) for other in reads))
+                written, broken = _write_all(run.warehouse, tables, frames)
+            seconds = time.perf_counter() - started
+            # Where one contract is broken nothing has been written: only that table has something to say.
+            for table in [broken[0]] if broken else tables:
+                outcome = partial(_raise, broken[1]) if broken else partial(written.__getitem__, table.name)
+                yield from written_results(
+                    table,
+                    outcome,
+                    run.warehouse,
+                    (plots or {}).get(table.name),
+                    (notes or {}).get(table.name),
+                    seconds_before=seconds,
+                )
+                seconds = 0.0
+
+        return body
+
+    return decorate
+
+
+def _write_all(
+    warehouse: Warehouse, tables: Sequence[Table], frames: Mapping[str, Frame]
+) -> tuple[dict[str, Written], tuple[Table, ContractBrokenError] | None]:
+    """Write all tables in one transaction; the table whose contract is broken, if any, and then none is written."""
+    written: dict[str, Written] = {}
+    table = tables[0]
+    try:
+        with warehouse.transaction():
+            for table in tables:
+                written[table.name] = warehouse.write(table, frames[table.name])
+    except ContractBrokenError as error:
+        return {}, (table, error)
+    return written, None
+
+
+def _raise(error: Exception) -> Written:
+    raise error
+
+
 def written_results(
-    table: Table, write: Callable[[], Written], warehouse: Warehouse, plot: Plot | None = None
+    table: Table,
+    write: Callable[[], Written],
+    warehouse: Warehouse,
+    plot: Plot | None = None,
+    notes: Notes | None = None,
+    *,
+    seconds_before: float = 0.0,
 ) -> Iterator[Any]:
     """Write a table and yield what Dagster wants to hear: the contract's check, then the materialisation.
 
-    A broken contract yields the failed check and no materialisation, because nothing has been written.
+    A broken contract yields the failed check and no materialisation, because nothing has been written. `seconds_before` is
+    time already spent on the table.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() - seconds_before
     report(Progress("started", table.full_name))
     try:
         with failures_as_dagster(table.full_name):
@@ -131,6 +231,7 @@ def written_results(
             "seconds": round(seconds, 3),
             "preview": dg.MetadataValue.md(preview(table, warehouse.read(table.full_name))),
             **plot_metadata(plot, warehouse.read(table.full_name)),
+            **({"notes": dg.MetadataValue.md(notes(warehouse.read(table.full_name)))} if notes else {}),
         },
     )
 

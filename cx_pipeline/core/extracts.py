@@ -89,7 +89,7 @@ class LoadedExtract:
     """What became of one file.
 
     Attributes:
-        typed: name of the table of the contract's columns and types, source_file VARCHAR, source_line BIGINT.
+        typed: name of the TEMP table of the contract's columns and types, source_file VARCHAR, source_line BIGINT.
         rejected: name of the TEMP table of source_file, source_line, rule, raw_row.
         n_read, n_typed, n_rejected: rows; n_read == n_typed + n_rejected, n_read counted from the file, not from the tables.
         columns_missing: in the contract, not in the file (of JSON: in no row). Empty for a file of no bytes.
@@ -106,7 +106,7 @@ class LoadedExtract:
 
 
 def load_extract(
-    con: duckdb.DuckDBPyConnection, path: Path, table: Table, fmt: ExtractFormat, *, source_file: str, into: str | None = None
+    con: duckdb.DuckDBPyConnection, path: Path, table: Table, fmt: ExtractFormat, *, source_file: str
 ) -> LoadedExtract:
     """Read one landing file into typed and rejected rows.
 
@@ -122,7 +122,6 @@ def load_extract(
         table: the channel's compiled table.
         fmt: how the file is written.
         source_file: what the file is called in tables and messages, e.g. `crm/2024-01-01.csv`.
-        into: name (`schema.table`) of a table to create for the typed rows; default a TEMP table. Large files: it is compressed on disk.
 
     Raises:
         UnreadableExtractError: the file as a whole cannot be read. Raised before anything is written, except where a Parquet file turns
@@ -133,7 +132,7 @@ def load_extract(
     """
     kind = _kind(path, source_file)
     _check_format(fmt)
-    load = _Load(con, path, table, fmt, source_file, into)
+    load = _Load(con, path, table, fmt, source_file)
     try:
         return load.parquet() if kind == ".parquet" else load.text(is_json=kind == ".jsonl")
     except duckdb.OutOfMemoryException:
@@ -174,7 +173,6 @@ class _Load:
     table: Table
     fmt: ExtractFormat
     source_file: str
-    into: str | None
 
     @cached_property
     def rejected(self) -> str:
@@ -182,11 +180,11 @@ class _Load:
 
     @cached_property
     def typed(self) -> str:
-        return self.into or self.rejected.replace("_rejected", "_typed")
+        return self.rejected.replace("_rejected", "_typed")
 
     @cached_property
     def _typed_sql(self) -> str:
-        return ".".join(quote_identifier(part) for part in self.typed.split(".")) if self.into else f"temp.{quote_identifier(self.typed)}"
+        return f"temp.{quote_identifier(self.typed)}"
 
     @cached_property
     def _rejected_sql(self) -> str:
@@ -312,7 +310,7 @@ class _Load:
             f'CASE WHEN "~rule" IS NOT NULL THEN left({layout.raw_row}, {_KEPT_RAW_CHARACTERS}) END AS "~raw"',
         ]
         self._run(
-            f"CREATE {'' if self.into else 'OR REPLACE TEMP '}TABLE {self._typed_sql} AS SELECT {', '.join(kept)} FROM ("
+            f"CREATE OR REPLACE TEMP TABLE {self._typed_sql} AS SELECT {', '.join(kept)} FROM ("
             f'SELECT *, CAST({rule} AS USMALLINT) AS "~rule" FROM (SELECT *, {typed} FROM (SELECT *{candidates} FROM ({layout.prepared(source)}))))'
         )
 
@@ -537,9 +535,9 @@ def _row_rules(table: Table, layout: _Layout, values: Sequence[_Value]) -> list[
 # --- values: text or a native type -> the contract's type ---------------------------------------------------------------------
 
 _BLANKS = r"[ \t\r\n]*"
-_INTEGER = rf"{_BLANKS}[+-]?\d+(\.0*)?{_BLANKS}"
-_NUMBER = rf"{_BLANKS}[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?{_BLANKS}"
-_ISO_DATE = rf"{_BLANKS}\d{{4}}-\d{{1,2}}-\d{{1,2}}{_BLANKS}"
+_INTEGER = rf"{_BLANKS}[+-]?[\d_]+(\.0*)?{_BLANKS}"
+_NUMBER = rf"{_BLANKS}[+-]?([\d_]+\.?[\d_]*|\.[\d_]+)([eE][+-]?\d+)?{_BLANKS}"
+_ISO_DATE = rf"{_BLANKS}\d{{4}}[-/ \\]\d{{1,2}}[-/ \\]\d{{1,2}}{_BLANKS}"
 _SHORT_DATE = rf"{_BLANKS}\d{{8}}{_BLANKS}"
 _CLOCK = r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
 _OFFSET = r"(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
@@ -583,24 +581,25 @@ def _value(column: Column, source: _Source, fmt: ExtractFormat) -> _Value:
     broken = [(article, is_lost)]
     if column.engine_type.startswith("DECIMAL"):
         broken = [(article, f"CASE WHEN {is_lost} THEN NOT {_is(text, _NUMBER)} ELSE FALSE END"), ("fits_decimal", is_lost)]
-    if not column.format and (canonical := _canonical(column.engine_type)):
-        candidate = quote_identifier(f"~{column.name}")
-        is_canonical = f"CAST({candidate} AS VARCHAR) = {text}{canonical.format(candidate)}"
-        value = f"CASE WHEN {is_canonical} THEN {_from_candidate(column, candidate, fmt)} ELSE {_from_text(column, text, fmt)} END"
+    if not column.format and (is_exact := _exactly_read(column.engine_type, text, candidate := quote_identifier(f"~{column.name}"))):
+        value = f"CASE WHEN {is_exact} THEN {_from_candidate(column, candidate, fmt)} ELSE {_from_text(column, text, fmt)} END"
         return _Value(value, tuple(broken), f"TRY_CAST({text} AS {column.engine_type})", candidate)
     return _Value(_from_text(column, text, fmt), tuple(broken))
 
 
-def _canonical(engine_type: str) -> str | None:
-    """Further condition under which a text that the engine writes as it read it is surely what we accept; None: no such short cut.
+def _exactly_read(engine_type: str, text: str, candidate: str) -> str | None:
+    """A cheap condition under which the engine's own reading of a text is surely right; None: there is none for the type.
 
-    The engine reads 1.5 as an integer, forgets offsets and knows infinite dates; what it writes back unchanged has none of these.
+    The engine rounds 1.5 to an integer, forgets offsets and knows infinite dates. What it writes back as it read it has none of these;
+    nor has a number with all its decimals, or a date of ten characters within the calendar.
     """
-    if engine_type in _WHOLE_TYPES or engine_type.startswith("DECIMAL"):
-        return ""
-    if engine_type in ("DATE", "TIMESTAMP"):
-        return f" AND {{0}} BETWEEN {engine_type} '0001-01-01' AND {engine_type} '9999-12-30'"
-    return None
+    if engine_type.startswith("DECIMAL") and (scale := _scale(engine_type)):
+        return f"{text} LIKE '%.{'_' * scale}'"
+    if engine_type == "DATE":
+        return f"strlen({text}) = 10 AND {candidate} BETWEEN DATE '0001-01-01' AND DATE '9999-12-30'"
+    if engine_type == "TIMESTAMP":
+        return f"CAST({candidate} AS VARCHAR) = {text} AND {candidate} BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-30'"
+    return f"CAST({candidate} AS VARCHAR) = {text}" if engine_type in _WHOLE_TYPES or engine_type.startswith("DECIMAL") else None
 
 
 def _from_candidate(column: Column, candidate: str, fmt: ExtractFormat) -> str:
@@ -646,7 +645,7 @@ def _from_text(column: Column, text: str, fmt: ExtractFormat) -> str:
 def _decimal_from_text(kind: str, text: str) -> str:
     """A number only where it keeps all its digits: the engine would round it."""
     scale = int(kind[8:-1].split(",")[1])
-    plain = rf"{_BLANKS}[+-]?(\d+(\.\d{{0,{scale}}}0*)?|\.\d{{1,{max(scale, 1)}}}0*){_BLANKS}"
+    plain = rf"{_BLANKS}[+-]?([\d_]+(\.\d{{0,{scale}}}0*)?|\.\d{{1,{max(scale, 1)}}}0*){_BLANKS}"
     exact = f"TRY_CAST({text} AS DECIMAL(38, 19))"
     # An exponent is rare; its digits are compared after both readings.
     return (
@@ -876,7 +875,8 @@ class _Structure:
         start: its first megabyte.
         n_lines: physical lines.
         has_quotes: whether the quote character is anywhere.
-        is_regular: one kind of line end (LF or CRLF), no NUL bytes, no line that is far too long.
+        is_regular: one kind of line end (LF or CRLF), no NUL bytes, no line that is far too long, no quote beside a blank (the engine
+            reads `"a" "b"` as one value, and fails on some mixtures).
     """
 
     start: bytes
@@ -912,6 +912,8 @@ def _copied(chunks: Iterator[bytes], file: BinaryIO) -> Iterator[bytes]:
 def _structure(chunks: Iterator[bytes], quote: str) -> _Structure:
     start = bytearray()
     quote_bytes = quote.encode()
+    odd_quotes = (quote_bytes + b" ", b" " + quote_bytes) if quote else ()
+    has_odd_quotes = False
     n_lines = n_carriage_returns = n_pairs = 0
     has_quotes = has_nul = False
     position = last_newline = 0
@@ -922,6 +924,7 @@ def _structure(chunks: Iterator[bytes], quote: str) -> _Structure:
             start += chunk
         n_lines += chunk.count(b"\n")
         has_quotes = has_quotes or (bool(quote_bytes) and quote_bytes in chunk)
+        has_odd_quotes = has_odd_quotes or (has_quotes and any(odd in last + chunk for odd in odd_quotes))
         has_nul = has_nul or b"\0" in chunk
         if b"\r" in chunk or last == b"\r":
             n_carriage_returns += chunk.count(b"\r")
@@ -933,7 +936,7 @@ def _structure(chunks: Iterator[bytes], quote: str) -> _Structure:
         last = chunk[-1:]
     is_uniform = not n_carriage_returns or n_carriage_returns == n_pairs == n_lines
     n_lines += last not in (b"", b"\n")
-    return _Structure(bytes(start), n_lines, has_quotes, is_uniform and not has_nul and longest < _MAX_HEADER_BYTES)
+    return _Structure(bytes(start), n_lines, has_quotes, is_uniform and not has_nul and not has_odd_quotes and longest < _MAX_HEADER_BYTES)
 
 
 @dataclass(frozen=True)
@@ -1037,6 +1040,11 @@ class _Grammar:
         if self.quote not in line or self.stays.fullmatch(line) or self.closes_and_opens.fullmatch(line):
             return "open"
         return "closed" if self.closes.fullmatch(line) else "broken"
+
+    def written(self, fields: Sequence[str]) -> str:
+        """A record with each field in quotes, as the engine reads it without doubt."""
+        quote = self.quote
+        return self.delimiter.join(f"{quote}{field.replace(quote, quote * 2)}{quote}" for field in fields)
 
     def fields(self, record: str) -> list[str]:
         """The fields of a closed record, without their quotes."""

@@ -24,12 +24,14 @@ from pydantic import PrivateAttr
 from cx_pipeline.core.contract import Channel, load_channels
 from cx_pipeline.core.errors import ConfigurationError, EngineError, Problem
 from cx_pipeline.core.frames import to_polars
+from cx_pipeline.core.models import ModelStore
 from cx_pipeline.core.settings import DataDirectory, Environment, Settings, hash_key
 from cx_pipeline.core.tables import Table
 from cx_pipeline.core.warehouse import Warehouse
 
 PolicyT = TypeVar("PolicyT")
 CLOCK = "staging.clock"
+TRAINING_JOB = "training"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Run:
         channels: the usable channels of the data directory.
         tables: every table that the definitions hold, in the order of the loop.
         full_refresh: whether landing is to be read anew from nothing.
+        trains: whether this is the training job, in which models are trained although there are champions.
     """
 
     run_id: str
@@ -54,6 +57,7 @@ class Run:
     channels: tuple[Channel, ...]
     tables: tuple[Table, ...] = field(repr=False, default=())
     full_refresh: bool = False
+    trains: bool = False
 
     @cached_property
     def hash_key(self) -> str:
@@ -63,6 +67,11 @@ class Run:
     @property
     def data(self) -> DataDirectory:
         return self.environment.data
+
+    @property
+    def models(self) -> ModelStore:
+        """The models of the data directory."""
+        return ModelStore(self.data.models)
 
     @property
     def as_of(self) -> date:
@@ -144,6 +153,7 @@ class Workspace(dg.ConfigurableResource):  # type: ignore[type-arg]
             channels=self._channels,
             tables=tables,
             full_refresh=self.full_refresh,
+            trains=context.run.job_name == TRAINING_JOB,
         )
 
 

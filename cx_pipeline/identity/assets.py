@@ -1,17 +1,16 @@
 """Assets of the identity room, in flow order."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import dagster as dg
 import polars as pl
 
-from cx_pipeline.core.assets import OWNERS, asset_key, contract_check, written_results
+from cx_pipeline.core.assets import tables_asset
 from cx_pipeline.core.contract import load_step
 from cx_pipeline.core.frames import to_polars
-from cx_pipeline.core.workspace import Run, Workspace
+from cx_pipeline.core.workspace import Run
 from cx_pipeline.identity import customers, plots
+from cx_pipeline.identity.blocking import exclusive_channels
 from cx_pipeline.identity.fields import number_records
 from cx_pipeline.identity.linkage import Linkage, link
 from cx_pipeline.identity.policy import CustomerPolicy, LinkagePolicy, ResolutionPolicy
@@ -26,47 +25,29 @@ _DESCRIPTIONS = {
     "model": "One row: the linkage model in use as Splink settings JSON, for explanation and audit.",
     "linkage_report": "One row per figure of how tonight's records were linked: pairs, rules, thresholds.",
 }
-PLOTS = {"customer_xref": plots.records_per_customer}
 
 
-@dg.multi_asset(
-    name="identity__customers",
-    specs=[
-        dg.AssetSpec(
-            asset_key(f"identity.{name}"),
-            description=description,
-            group_name="identity",
-            owners=OWNERS,
-            kinds={"duckdb", "splink", "table"},
-            deps=[asset_key(f"staging.{table}") for table in READS],
-            metadata={"dagster/column_schema": TABLES[name].dagster_schema(), "dagster/table_name": f"identity.{name}"},
-        )
-        for name, description in _DESCRIPTIONS.items()
-    ],
-    check_specs=[contract_check(TABLES[name]) for name in _DESCRIPTIONS],
+@tables_asset(
+    "identity__customers",
+    [TABLES[name] for name in _DESCRIPTIONS],
+    descriptions=_DESCRIPTIONS,
+    needs=[f"staging.{table}" for table in READS],
+    plots={"customer_xref": plots.records_per_customer},
 )
-def resolved_customers(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[Any]:
+def resolved_customers(run: Run) -> dict[str, pl.DataFrame]:
     """One customer_id for each person: records compared with Splink, joined with what identifiers say, named stably."""
-    run = workspace.run(context)
-    frames = resolve_customers(run)
-    with run.warehouse.transaction():
-        for name in _DESCRIPTIONS:
-            table, frame = TABLES[name], frames[name]
-            yield from written_results(
-                table, lambda t=table, f=frame: run.warehouse.write(t, f), run.warehouse, PLOTS.get(name)
-            )  # type: ignore[misc]
-
-
-def resolve_customers(run: Run) -> dict[str, pl.DataFrame]:
-    """The four tables of the room from tonight's staged records."""
     parties = run.warehouse.read("staging.parties")
     identifiers, party_identifiers, pairs = (to_polars(run.warehouse.read(f"staging.{name}")) for name in READS[1:])
     policy = run.policy(CustomerPolicy)
     records = number_records(to_polars(standardise(parties)), _raw_identifiers(party_identifiers, identifiers))
-    linkage = link(records, run.policy(LinkagePolicy), frozenset(c.name for c in run.channels if c.duplicate_free))
+    duplicate_free = frozenset(channel.name for channel in run.channels if channel.duplicate_free)
+    linkage = link(records, run.policy(LinkagePolicy), duplicate_free)
     groups = customers.strong_groups(identifiers, party_identifiers, pairs, policy)
     links = customers.must_links(records, party_identifiers, groups)
-    clusters = resolve(records.height, linkage.edges, links, run.policy(ResolutionPolicy))
+    one_record_each = pl.Series(exclusive_channels(records["channel"], duplicate_free)).replace(-1, None)
+    clusters = resolve(
+        records.height, linkage.edges, links, run.policy(ResolutionPolicy), exclusive_group=one_record_each
+    )
     named = customers.name_customers(
         records, clusters, identifiers, party_identifiers, pairs, groups, policy, run.hash_key
     )
