@@ -1124,6 +1124,8 @@ def _csv_records(file: Path, fmt: ExtractFormat, n_columns: int, header_lines: i
             text, rule = (text, QUOTES_ARE_CLOSED) if more is None else (more, None)
         if rule is None and not _has_columns(text, n_columns, grammar):
             rule = HAS_THE_HEADERS_COLUMNS
+        elif rule is None and grammar.quote and grammar.quote in text:
+            text = grammar.written(grammar.fields(text)[:n_columns])
         yield line.number, text, rule
 
 

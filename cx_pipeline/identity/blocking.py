@@ -16,6 +16,7 @@ import polars as pl
 
 from cx_pipeline.identity.model import Atom
 from cx_pipeline.identity.policy import LinkagePolicy
+from cx_pipeline.identity.population import Population
 
 IntArray = npt.NDArray[np.int64]
 
@@ -35,7 +36,7 @@ class Candidates:
 
 
 def candidate_pairs(
-    table: pl.DataFrame, atoms: tuple[Atom, ...], policy: LinkagePolicy, duplicate_free: frozenset[str]
+    table: pl.DataFrame, atoms: tuple[Atom, ...], policy: LinkagePolicy, population: Population
 ) -> Candidates:
     """All pairs of a small set; else the pairs that the tightest keys find within the budget.
 
@@ -44,7 +45,7 @@ def candidate_pairs(
             there are names.
         atoms: what keys are made of.
         policy: the budgets.
-        duplicate_free: channels of which no two records are one person: such pairs are never candidates.
+        population: which pairs are possible.
     """
     n = table.height
     if n <= policy.all_pairs_up_to_records:
@@ -53,24 +54,10 @@ def candidate_pairs(
         report: dict[str, object] = {"keys": {"all pairs": len(left)}, "n_keys_left_out": 0}
     else:
         left, right, report = _pairs_by_keys(table, atoms, policy)
-    keep = _may_match(table["channel"], left, right, duplicate_free)
+    keep = population.may_match(left, right)
     left, right = left[keep], right[keep]
-    report |= {"n_pairs": len(left), "n_pairs_of_duplicate_free_channels": int((~keep).sum())}
+    report |= {"n_pairs": len(left), "n_impossible_pairs": int((~keep).sum())}
     return Candidates(left, right, report)
-
-
-def _may_match(
-    channel: pl.Series, left: IntArray, right: IntArray, duplicate_free: frozenset[str]
-) -> npt.NDArray[np.bool_]:
-    exclusive = exclusive_channels(channel, duplicate_free)
-    result: npt.NDArray[np.bool_] = (exclusive[left] < 0) | (exclusive[left] != exclusive[right])
-    return result
-
-
-def exclusive_channels(channel: pl.Series, duplicate_free: frozenset[str]) -> IntArray:
-    """(n,) the number of a record's channel where that is duplicate-free, else -1."""
-    numbers = {name: i for i, name in enumerate(sorted(duplicate_free))}
-    return channel.replace_strict(numbers, default=-1, return_dtype=pl.Int64).to_numpy()
 
 
 def _pairs_by_keys(
@@ -213,62 +200,23 @@ def _within_record_budget(pairs: IntArray, n_keys: IntArray, n: int, budget: int
     return pairs[kept]
 
 
-@dataclass(frozen=True)
-class RandomPairs:
-    """Random pairs of the population that may match by their channels.
-
-    Attributes:
-        left, right: (m,) record numbers, left < right, distinct pairs.
-        n_population: number of all such pairs.
-        is_everything: whether these are all of them.
-    """
-
-    left: IntArray
-    right: IntArray
-    n_population: float
-    is_everything: bool
-
-
-def random_pairs(channel: pl.Series, policy: LinkagePolicy, duplicate_free: frozenset[str]) -> RandomPairs:
-    """Draws `policy.n_random_pairs` pairs, or takes all where there are no more."""
-    n = len(channel)
-    exclusive = exclusive_channels(channel, duplicate_free)
-    held = np.bincount(exclusive[exclusive >= 0]).astype(np.float64)
-    n_population = n * (n - 1) / 2 - float((held * (held - 1) / 2).sum())
-    is_everything = n * (n - 1) // 2 <= policy.n_random_pairs
-    if is_everything:
-        left, right = (side.astype(np.int64) for side in np.triu_indices(n, k=1))
-    else:
-        drawn = np.random.default_rng(policy.seed).integers(0, n, (policy.n_random_pairs, 2))
-        drawn = drawn[drawn[:, 0] != drawn[:, 1]]
-        pairs = np.unique(drawn.min(axis=1) * n + drawn.max(axis=1))
-        left, right = pairs // n, pairs % n
-    keep = _may_match(channel, left, right, duplicate_free)
-    return RandomPairs(left[keep], right[keep], n_population, is_everything)
-
-
 def closure_pairs(
-    edges: pl.DataFrame,
-    candidates: Candidates,
-    channel: pl.Series,
-    policy: LinkagePolicy,
-    duplicate_free: frozenset[str],
+    edges: pl.DataFrame, candidates: Candidates, policy: LinkagePolicy, population: Population
 ) -> tuple[IntArray, IntArray]:
     """Pairs two likely steps apart that no key found: both are likely partners of one record.
 
     Args:
         edges: left, right, match_weight of scored pairs.
         candidates: what has been scored already.
-        channel: of each record.
         policy: `max_closure_neighbours` best partners of a record are looked at.
-        duplicate_free: channels within which no pairs are made.
+        population: which pairs are possible.
 
     Returns:
         left, right: (m,) record numbers, left < right.
     """
-    n = len(channel)
+    n = population.n_records
     nothing = np.empty(0, dtype=np.int64)
-    if policy.max_closure_neighbours == 0 or len(candidates.left) == n * (n - 1) // 2:
+    if policy.max_closure_neighbours == 0 or n <= policy.all_pairs_up_to_records:
         return nothing, nothing
     likely = edges.filter(pl.col("match_weight") >= 0).select("left", "right", "match_weight")
     partners = (
@@ -281,5 +229,5 @@ def closure_pairs(
     pairs = np.unique(steps.select(pl.col("record") * n + pl.col("record_right")).to_series().to_numpy())
     pairs = np.setdiff1d(pairs, candidates.left * n + candidates.right, assume_unique=True)
     left, right = pairs // n, pairs % n
-    keep = _may_match(channel, left, right, duplicate_free)
+    keep = population.may_match(left, right)
     return left[keep], right[keep]

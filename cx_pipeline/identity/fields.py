@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from cx_pipeline.identity.nicknames import given_name_roots
+from cx_pipeline.identity.population import ORGANISATION, PERSON, UNKNOWN
 
 IDENTIFIER_PREFIX = "id_"
 TOKEN_WEIGHT_BITS = 8
@@ -52,7 +53,7 @@ class Field:
 _FIELDS = (
     Field("given_name", Kind.GIVEN_NAME, True, "given name"),
     Field("surname", Kind.SURNAME, False, "surname"),
-    Field("full", Kind.FULL_NAME, False, "full name"),
+    Field("full", Kind.FULL_NAME, True, "full name"),
     Field("birth_date", Kind.DATE, True, "birth date"),
     Field("organisation_name", Kind.TEXT, False, "organisation"),
     Field("organisation_registration_id", Kind.IDENTIFIER, False, "registration id"),
@@ -133,7 +134,7 @@ def comparison_columns(records: pl.DataFrame, fields: tuple[Field, ...]) -> pl.D
     names = {field.name for field in fields}
     plain = [field for field in fields if field.kind is not Kind.FULL_NAME]
     values = [pl.col(_source_column(records, field)).alias(field.name) for field in plain]
-    table = records.select("record", "channel", *values)
+    table = records.select("record", "channel", _party_kind(), *values)
     if "full" in names:
         table = table.with_columns(_weighted_tokens(records["full"]))
     if "given_name" in names:
@@ -156,6 +157,15 @@ def comparison_columns(records: pl.DataFrame, fields: tuple[Field, ...]) -> pl.D
             pl.col("email").str.extract(r"@(.+)$", 1).alias("email_domain"),
         )
     return table
+
+
+def _party_kind() -> pl.Expr:
+    """Who names a person is about a person, also where an organisation is named beside; dates of birth and sexes name one."""
+    names_person = pl.any_horizontal(pl.col("full", "birth_date", "birth_year", "sex").is_not_null())
+    names_organisation = pl.col("organisation_name").is_not_null()
+    return (
+        pl.when(names_person).then(PERSON).when(names_organisation).then(ORGANISATION).otherwise(UNKNOWN)
+    ).alias("party_kind")
 
 
 def _is_personal(namespace: str) -> bool:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from cx_pipeline.identity.blocking import Candidates, IntArray, candidate_pairs, closure_pairs, random_pairs
+from cx_pipeline.identity.agglomeration import IntArray
+from cx_pipeline.identity.blocking import Candidates, candidate_pairs, closure_pairs
 from cx_pipeline.identity.fields import choose_fields, comparison_columns
 from cx_pipeline.identity.model import Comparison, atoms, comparisons, numbering, splink_settings, training_rules
 from cx_pipeline.identity.policy import LinkagePolicy
@@ -81,7 +82,8 @@ def link(records: pl.DataFrame, policy: LinkagePolicy, duplicate_free: frozenset
     if not fields:
         return Linkage(pl.DataFrame(schema=EDGE_SCHEMA), {}, report | {"reason": "no field names anybody"})
     table = comparison_columns(records, fields)
-    candidates = candidate_pairs(table, atoms(fields), policy, duplicate_free)
+    population = Population(table, duplicate_free)
+    candidates = candidate_pairs(table, atoms(fields), policy, population)
     report["blocking"] = candidates.report
     if len(candidates.left) == 0:
         return Linkage(pl.DataFrame(schema=EDGE_SCHEMA), {}, report | {"reason": "no candidate pairs"})
@@ -89,7 +91,7 @@ def link(records: pl.DataFrame, policy: LinkagePolicy, duplicate_free: frozenset
         if policy.model == "splink":
             edges, model, learnt = _link_with_splink(engine, chosen, candidates, policy)
         else:
-            edges, model, learnt = _link_with_population(engine, chosen, candidates, policy, duplicate_free)
+            edges, model, learnt = _link_with_population(engine, chosen, candidates, policy, population)
     report |= {"n_edges": edges.height, "learnt": learnt}
     return Linkage(edges, model, report)
 
@@ -148,6 +150,16 @@ class _Engine:
             yield scored
 
 
+    def levels(self, linker: Linker, chosen: tuple[Comparison, ...], left: IntArray, right: IntArray) -> LevelArray:
+        """(pairs, comparisons) levels by a linker whose match weights are numbers of levels (see `model.numbering`)."""
+        names = [comparison.field.name for comparison in chosen]
+        columns = ", ".join(f'(round("mw_{name}") - 1)::TINYINT AS "level_{name}"' for name in names)
+        batches = [
+            batch.select(pl.exclude("record_l", "record_r")).to_numpy() for batch in self.compare(linker, left, right, columns)
+        ]
+        return np.concatenate(batches) if batches else np.empty((0, len(names)), dtype=np.int8)
+
+
 def _edges(scored: pl.DataFrame) -> pl.DataFrame:
     """Rounded, so that the last bits of sums made by several threads do not reach a table."""
     return scored.select(
@@ -161,46 +173,44 @@ def _link_with_population(
     chosen: tuple[Comparison, ...],
     candidates: Candidates,
     policy: LinkagePolicy,
-    duplicate_free: frozenset[str],
+    population: Population,
 ) -> tuple[pl.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Splink compares; what agreement is worth comes from the whole population's pairs; Splink's settings get m and u."""
-    n = engine.table.height
+    """Splink compares; what agreement is worth comes from the whole population's pairs; Splink's settings get m and u.
+
+    Persons and organisations each have their own model; `model["splink"]` is the persons' where there are any.
+    """
     rules = tuple(training_rules(engine.table, chosen))
     linker = engine.linker(splink_settings(chosen, 0.5, rules, use_term_frequencies=False, estimate=numbering(chosen)))
 
     def levels_of(left: IntArray, right: IntArray) -> LevelArray:
-        names = [comparison.field.name for comparison in chosen]
-        columns = ", ".join(f'(round("mw_{name}") - 1)::TINYINT AS "level_{name}"' for name in names)
-        batches = [
-            batch.select(pl.exclude("record_l", "record_r")).to_numpy()
-            for batch in engine.compare(linker, left, right, columns)
-        ]
-        return np.concatenate(batches) if batches else np.empty((0, len(names)), dtype=np.int8)
+        return engine.levels(linker, chosen, left, right)
 
-    levels = levels_of(candidates.left, candidates.right)
-    drawn = random_pairs(engine.table["channel"], policy, duplicate_free)
-    if drawn.is_everything and len(candidates.left) == len(drawn.left):
-        drawn_levels = levels
-    else:
-        drawn_levels = levels_of(drawn.left, drawn.right)
-    scorer, learnt = estimate_population(
-        engine.table,
-        chosen,
-        (candidates.left, candidates.right, levels),
-        (drawn.left, drawn.right, drawn_levels),
-        drawn.n_population,
-        policy,
-    )
-    found = scorer.edges(candidates.left, candidates.right, levels, policy.min_edge_log_odds)
-    left, right = closure_pairs(found, candidates, engine.table["channel"], policy, duplicate_free)
-    learnt["n_closure_pairs"] = len(left)
-    if len(left):
-        found = pl.concat([found, scorer.edges(left, right, levels_of(left, right), policy.min_edge_log_odds)])
-    settings = splink_settings(
-        chosen, scorer.model.share_match, rules, use_term_frequencies=True, estimate=scorer.margins()
-    )
+    edges: list[pl.DataFrame] = []
+    scorers: dict[str, PairScorer] = {}
+    learnt: dict[str, Any] = {}
+    is_about = population.concerns_organisations(candidates.left, candidates.right)
+    for name, of_organisations in (("persons", False), ("organisations", True)):
+        chosen_pairs = is_about == of_organisations
+        left, right = candidates.left[chosen_pairs], candidates.right[chosen_pairs]
+        if len(left) == 0:
+            continue
+        levels = levels_of(left, right)
+        drawn = population.sample(policy, of_organisations)
+        drawn_levels = levels if len(left) == drawn.n_population else levels_of(drawn.left, drawn.right)
+        scorers[name], learnt[name] = estimate_population(
+            engine.table, chosen, (left, right, levels), (drawn.left, drawn.right, drawn_levels), drawn.n_population, policy
+        )
+        found = scorers[name].edges(left, right, levels, policy.min_edge_log_odds)
+        left, right = closure_pairs(found, candidates, policy, population)
+        learnt[name]["n_closure_pairs"] = len(left)
+        if len(left):
+            found = pl.concat([found, scorers[name].edges(left, right, levels_of(left, right), policy.min_edge_log_odds)])
+        edges.append(found)
+    first = next(iter(scorers.values()))
+    settings = splink_settings(chosen, first.model.share_match, rules, use_term_frequencies=True, estimate=first.margins())
     settings = json.loads(json.dumps(engine.linker(settings).misc.save_model_to_json()))
-    return _edges(found), {"splink": settings, "identity": scorer.as_dict()}, learnt
+    ours = {"model": "population"} | {name: scorer.as_dict() for name, scorer in scorers.items()}
+    return _edges(pl.concat(edges)), {"splink": settings, "identity": ours}, learnt
 
 
 def _link_with_splink(

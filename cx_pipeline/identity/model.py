@@ -92,6 +92,12 @@ def _comparison(field: Field, names: set[str]) -> Comparison:
     return Comparison(field, either_null, levels, name)
 
 
+# Both ways: one half alone is what relatives show when one of two records has its names in the other order.
+_CROSSED = (
+    "jaro_winkler_similarity(given_name_l, surname_r) >= 0.9 AND jaro_winkler_similarity(surname_l, given_name_r) >= 0.9"
+)
+
+
 def _jaro_winkler(column: str, at_least: float) -> str:
     return f'jaro_winkler_similarity("{column}_l", "{column}_r") >= {at_least}'
 
@@ -106,7 +112,7 @@ def _same(column: str) -> str:
 
 def _given_name_levels(has_surname: bool) -> tuple[tuple[str, str], ...]:
     shorter = "least(length(given_name_l), length(given_name_r)) = 1 AND left(given_name_l, 1) = left(given_name_r, 1)"
-    crossed = (("stands as surname", "given_name_l = surname_r OR surname_l = given_name_r"),) if has_surname else ()
+    crossed = (("stands as surname", _CROSSED),) if has_surname else ()
     return (
         ("same", _same("given_name")),
         ("spelling or short form", f"{_jaro_winkler('given_name', 0.92)} OR {_same('given_name_root')}"),
@@ -120,9 +126,7 @@ def _given_name_levels(has_surname: bool) -> tuple[tuple[str, str], ...]:
 
 def _surname_levels(has_given_name: bool) -> tuple[tuple[str, str], ...]:
     shorter = "least(length(surname_l), length(surname_r)) = 1 AND left(surname_l, 1) = left(surname_r, 1)"
-    crossed = (
-        (("stands as given name", "surname_l = given_name_r OR given_name_l = surname_r"),) if has_given_name else ()
-    )
+    crossed = (("stands as given name", _CROSSED),) if has_given_name else ()
     return (
         ("same", _same("surname")),
         ("spelling", _jaro_winkler("surname", 0.92)),

@@ -25,9 +25,8 @@ class LinkagePolicy:
         n_random_pairs: random pairs that show how often unrelated records agree.
         seed: of the random pairs.
         max_em_iterations: bound of the estimation.
-        min_records_for_related_class: under this many records neither the related-but-not-same class nor joins of
-            dependent
-            fields are estimated: there is too little to see them in.
+        min_records_for_dependence: under this many records no fields are found to depend on one another: there is too
+            little to see it in.
         max_closure_neighbours: neighbours of a record through which unscored pairs two steps apart are added; 0: none.
         min_edge_log_odds: edges below this (natural log of the odds) are not returned; resolution counts them as this
             bad.
@@ -43,7 +42,7 @@ class LinkagePolicy:
     n_random_pairs: int = 2_000_000
     seed: int = 20_240_229
     max_em_iterations: int = 25
-    min_records_for_related_class: int = 1_000
+    min_records_for_dependence: int = 1_000
     max_closure_neighbours: int = 40
     min_edge_log_odds: float = -10.0
     memory_limit_gb: float | None = None

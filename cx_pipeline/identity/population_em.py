@@ -122,18 +122,15 @@ class Block:
         totals = np.bincount(self.missing, weights=counts)[self.missing]
         return (counts + joint * expected) / (totals + joint)
 
-    def with_personal_margins_of(self, table: FloatArray, source: FloatArray) -> FloatArray:
-        """`table`, its margins of personal variables replaced by those of `source` (one raking pass, pattern by pattern)."""
-        if all(variable.is_personal for variable in self.variables):
-            return source.copy()
-        result = table.copy()
+    def related(self, shared: FloatArray, unrelated: FloatArray) -> FloatArray:
+        """Shared variables as in the table `shared`, the personal ones, given those, as among unrelated pairs."""
+        slot = self.missing * self.n_cells
         for place, variable in enumerate(self.variables):
-            if variable.is_personal:
-                slot = self.missing * self.radices[place] + self.digits[:, place]
-                have = np.bincount(slot, weights=result)[slot]
-                want = np.bincount(slot, weights=source)[slot]
-                result *= want / np.maximum(have, _TINY)
-        return result
+            if not variable.is_personal:
+                slot = slot * self.radices[place] + self.digits[:, place]
+        _, slot = np.unique(slot, return_inverse=True)
+        total = np.bincount(slot, weights=unrelated)[slot]
+        return np.asarray(np.bincount(slot, weights=shared)[slot] * unrelated / np.maximum(total, _TINY))
 
 
 @dataclass(frozen=True)
@@ -221,11 +218,20 @@ def fit(
         ]
 
     match = tables(cells, np.zeros_like(candidates.counts), match_priors, 1.0, _JOINT_STRENGTH_MATCH)
+    # In a small set the matches are a large part even of random pairs: the first look at them is through the expectations.
+    expected = tables(random_cells, np.zeros_like(random.counts), unrelated_priors, 1.0, _JOINT_STRENGTH_UNRELATED)
+    start = 1.0 / max(n_records, 4)
+    nobody = tuple(expected)
+    first = PopulationModel(variables, blocks, start, 0.0, tuple(match), nobody, nobody, n_pairs, 0)
     unrelated = tables(
-        random_cells, random.counts, unrelated_priors, _MARGIN_STRENGTH_UNRELATED, _JOINT_STRENGTH_UNRELATED
+        random_cells,
+        (1 - posteriors(first, random.levels)[0]) * random.counts,
+        unrelated_priors,
+        _MARGIN_STRENGTH_UNRELATED,
+        _JOINT_STRENGTH_UNRELATED,
     )
-    related = [block.with_personal_margins_of(m, u) for block, m, u in zip(blocks, match, unrelated, strict=True)]
-    share_match = 1.0 / max(n_records, 4)
+    related = [block.related(m, u) for block, m, u in zip(blocks, match, unrelated, strict=True)]
+    share_match = start
     share_related = share_match if has_related else 0.0
     iteration = 0
     for iteration in range(1, max_iterations + 1):
@@ -258,7 +264,7 @@ def fit(
                 cells, p_related * candidates.counts, match_priors, _MARGIN_STRENGTH_MATCH, _JOINT_STRENGTH_MATCH
             )
             related = [
-                block.with_personal_margins_of(h, u) for block, h, u in zip(blocks, free, unrelated, strict=True)
+                block.related(h, u) for block, h, u in zip(blocks, free, unrelated, strict=True)
             ]
         moved = abs(share_match - before[0]) / share_match
         if iteration > 5 and moved < _CONVERGED:
@@ -311,8 +317,8 @@ def dependent_groups(model: PopulationModel, candidates: Patterns, random: Patte
 
     found: list[tuple[float, int, int]] = []
     for i, j in combinations(range(len(model.blocks)), 2):
-        weight = random.counts * (against.sum(axis=1) - against[:, i] - against[:, j] < 0)
-        unlike = matches * (of_matches.sum(axis=1) - of_matches[:, i] - of_matches[:, j] < 0)
+        weight = random.counts * (against.sum(axis=1) - against[:, i] - against[:, j] < -_MIN_LOG_RATIO)
+        unlike = matches * (of_matches.sum(axis=1) - of_matches[:, i] - of_matches[:, j] < -_MIN_LOG_RATIO)
         for a, b in product(model.blocks[i].members, model.blocks[j].members):
             agree_a, agree_b = agrees(random, a), agrees(random, b)
             present_a, present_b = random.levels[:, a] >= 0, random.levels[:, b] >= 0

@@ -63,15 +63,24 @@ def resolve(
         without). Sorted by record. The order of the rows of `edges` and of the links does not matter.
     """
     cannot = _pairs(cannot_links)
-    root, is_linked = _join_must_links(n_records, _pairs(must_links), cannot)
-    first_records, group = np.unique(root, return_inverse=True)
-    sizes = np.bincount(group, minlength=len(first_records)).astype(np.float64)
-    constraints = _Constraints(len(first_records), group, cannot, exclusive_group)
-    evidence = _evidence(edges, group, policy)
-    merged = np.arange(len(first_records), dtype=np.int64)
-    for nodes, rows in _components(evidence, sizes, policy):
-        merged[nodes] = nodes[_merge_component(nodes, rows, evidence, sizes, constraints, policy)]
-    return _result(first_records[merged[group]], is_linked, edges)
+    cluster, is_linked = _join_must_links(n_records, _pairs(must_links), cannot)
+    for scored in _by_model(edges):
+        first_records, group = np.unique(cluster, return_inverse=True)
+        sizes = np.bincount(group, minlength=len(first_records)).astype(np.float64)
+        constraints = _Constraints(len(first_records), group, cannot, exclusive_group)
+        evidence = _evidence(scored, group, policy)
+        merged = np.arange(len(first_records), dtype=np.int64)
+        for nodes, rows in _components(evidence, sizes, policy):
+            merged[nodes] = nodes[_merge_component(nodes, rows, evidence, sizes, constraints, policy)]
+        cluster = first_records[merged[group]]
+    return _result(cluster, is_linked, edges)
+
+
+def _by_model(edges: pl.DataFrame) -> list[pl.DataFrame]:
+    """Persons and organisations are scored by models of their own, told apart by their priors; one after the other."""
+    if "log_prior_match" not in edges.columns:
+        return [edges]
+    return edges.partition_by("log_prior_match", "log_prior_related", maintain_order=False) if edges.height else []
 
 
 def _pairs(links: pl.DataFrame | None) -> IntArray:

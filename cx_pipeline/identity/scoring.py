@@ -84,7 +84,6 @@ class PairScorer:
         """The model as JSON-ready data."""
         model = self.model
         return {
-            "model": "population",
             "share_match": model.share_match,
             "share_related": model.share_related,
             "n_pairs": model.n_pairs,
@@ -166,13 +165,13 @@ def estimate_population(
     random = Patterns.of(sources.appended_to(drawn[2], drawn[0], drawn[1]))
     names = tuple(i for i, comparison in enumerate(chosen) if comparison.field.kind in _NAME_KINDS)
     groups = ((names,) if names else ()) + tuple((i,) for i in range(len(variables)) if i not in names)
-    is_large = table.height >= policy.min_records_for_related_class
+    is_large = table.height >= policy.min_records_for_dependence
     joined: tuple[tuple[int, ...], ...] = groups
     if is_large:
         # Without class H, which would explain dependent fields away as related people.
         plain = fit(found, random, n_pairs, table.height, variables, groups, False, policy.max_em_iterations)
         joined = dependent_groups(plain, found, random)
-    model = fit(found, random, n_pairs, table.height, variables, joined, is_large, policy.max_em_iterations)
+    model = fit(found, random, n_pairs, table.height, variables, joined, True, policy.max_em_iterations)
     frequencies = {
         members: TermFrequency(table.select(pl.col(chosen[i].tf_column or "") for i in members))
         for block in model.blocks

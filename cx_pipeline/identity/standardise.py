@@ -100,6 +100,7 @@ def standardise(parties: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     absent = [_text_literal().alias(name) for name in PARTY_COLUMNS if name not in present]
     frame = parties.with_columns(*absent) if absent else parties
     frame = frame.select(*[nw.col(name) for name in PARTY_COLUMNS])
+    frame = frame.with_columns(_given_name_first(nw.col("full_name")).alias("full_name"))
     frame = frame.with_columns(
         *[_text(nw.col(name)).alias(name) for name in TEXT_COLUMNS],
         *[_code(nw.col(name)).alias(name) for name in CODE_COLUMNS],
@@ -135,6 +136,14 @@ def _text(value: nw.Expr) -> nw.Expr:
     # An apostrophe joins (o'neil = oneil); every other punctuation separates.
     joined = _lower(value).str.replace_all("['’`]", "")
     return _null_if_placeholder(joined.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars(" "))
+
+
+def _given_name_first(full_name: nw.Expr) -> nw.Expr:
+    """`surname, given name` in the other order."""
+    written = full_name.cast(nw.String)
+    parts = nw.concat_str(written, nw.lit(",")).str.split(",")
+    turned = nw.concat_str(parts.list.get(1), parts.list.get(0), separator=" ")
+    return nw.when(written.str.contains(r"^[^,]+,[^,]+$")).then(turned).otherwise(written)
 
 
 def _code(value: nw.Expr) -> nw.Expr:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from cx_pipeline.identity.blocking import candidate_pairs, exclusive_channels
+from cx_pipeline.identity.blocking import candidate_pairs
 from cx_pipeline.identity.fields import Field, Kind
 from cx_pipeline.identity.model import atoms
 from cx_pipeline.identity.policy import LinkagePolicy
+from cx_pipeline.identity.population import Population
 
 FIELDS = (
     Field("address_postcode", Kind.CODE, False, "postcode"),
@@ -22,6 +23,7 @@ def table(postcodes: list[str | None], sexes: list[str | None] | None = None, ch
             "record": np.arange(n),
             "channel": [channel] * n,
             "address_postcode": postcodes,
+            "party_kind": [0] * n,
             "sex": sexes or [None] * n,
         },
         schema_overrides={"address_postcode": pl.String, "sex": pl.String},
@@ -31,7 +33,7 @@ def table(postcodes: list[str | None], sexes: list[str | None] | None = None, ch
 def found(
     frame: pl.DataFrame, policy: LinkagePolicy, duplicate_free: frozenset[str] = frozenset()
 ) -> set[tuple[int, int]]:
-    candidates = candidate_pairs(frame, atoms(FIELDS), policy, duplicate_free)
+    candidates = candidate_pairs(frame, atoms(FIELDS), policy, Population(frame, duplicate_free))
     return set(zip(candidates.left.tolist(), candidates.right.tolist(), strict=True))
 
 
@@ -71,8 +73,3 @@ def test_candidate_pairs_when_records_have_too_many_then_those_of_most_keys_are_
     kept = found(frame, LinkagePolicy(all_pairs_up_to_records=0, max_pairs_per_record=2))
     assert {(0, 1), (0, 2), (1, 2)} <= kept
     assert len(kept) <= 2 * n
-
-
-def test_exclusive_channels_then_only_duplicate_free_ones_are_numbered() -> None:
-    channel = pl.Series(["b", "a", "c", "b"])
-    assert exclusive_channels(channel, frozenset({"a", "b"})).tolist() == [1, 0, -1, 1]
