@@ -11,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from cx_pipeline.core.settings import AlertPolicy, Environment, Settings
 from cx_pipeline.core.assets import TRAINS_TAG
+from cx_pipeline.core.settings import AlertPolicy, Environment, Settings
 from cx_pipeline.core.workspace import TRAINING_JOB, all_policies
 
 NIGHTLY = "nightly"

@@ -6,12 +6,16 @@ Exit codes: 0 done and all blocking checks passed; 1 a blocking check or a step 
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +25,14 @@ from rich.table import Table as Grid
 
 from cx_pipeline.core.errors import ConfigurationError, CxPipelineError, Problem
 from cx_pipeline.core.progress import Progress, listening
-from cx_pipeline.core.settings import Environment, Settings
+from cx_pipeline.core.settings import DataDirectory, Environment, Settings, hash_key
 
 if TYPE_CHECKING:
     from cx_pipeline.core.contract import BrokenChannel, Channel
     from cx_pipeline.profile.card import Card
+
+_PLAIN_WIDTH = 10_000
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="cx",
@@ -33,18 +40,37 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Boxes are drawn to a width and so wrapped: only where somebody looks at them.
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    context_settings={} if sys.stdout.isatty() else {"terminal_width": _PLAIN_WIDTH},
 )
-
-_PLAIN_WIDTH = 10_000
 
 
 def main() -> None:
-    """Entry point of the `cx` script: our errors are printed and end with their exit code."""
+    """Entry point of the `cx` script: every error is one message and an exit code, never a traceback."""
+    if not sys.warnoptions:
+        # What libraries have to say to programmers; `python -W default -m cx_pipeline.cli` shows it.
+        warnings.simplefilter("ignore")
     try:
-        app()
+        app(prog_name="cx")
     except CxPipelineError as error:
         _errors().print(f"error: {error}", style="red", markup=False)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last line of defence; a message may quote a row, a place cannot
+        _errors().print(f"error: {_place_of(error)}", style="red", markup=False)
+        sys.exit(CxPipelineError.exit_code)
+
+
+def _place_of(error: BaseException) -> str:
+    """Type of an unexpected error and the line of ours that it came through."""
+    trace, place = error.__traceback__, ""
+    while trace:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if "cx_pipeline" in file.parts:
+            place = f" in {'/'.join(file.parts[-2:])}, line {trace.tb_lineno} ({trace.tb_frame.f_code.co_name})"
+        trace = trace.tb_next
+    system = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return f"{type(error).__name__}{system}{place}. A fault of the program: please report it with this line."
 
 
 def _console() -> Console:
@@ -61,67 +87,135 @@ def _errors() -> Console:
 @app.command()
 def run(
     select: Annotated[
-        str | None, typer.Option(help="Assets to materialise, in Dagster's selection syntax, e.g. 'group:profile'.")
+        str | None,
+        typer.Option(
+            metavar="SELECTION", help="Assets to materialise, in Dagster's selection syntax, e.g. 'group:profile'."
+        ),
     ] = None,
     as_of: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The date the results stand for; default: from the data."),
+        str | None, typer.Option(metavar="DATE", help="The date the results stand for; default: from the data.")
     ] = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Read all landing files anew, forgetting what was staged.")
     ] = False,
 ) -> None:
     """The nightly job: from landing files to the published snapshot, in this process."""
+    began = time.perf_counter()
     environment = Environment.read()
-    console = _console()
+    _check_date(as_of)
     settings, channels = _preflight(environment)
-    from cx_pipeline.core import instance as instances
-
-    os.environ["DAGSTER_HOME"] = str(instances.dagster_home(environment.data))
     # Definitions read the data directory from the environment: an option of ours must not be read differently there.
     os.environ["CX_DATA_DIR"] = str(environment.data.root)
     import dagster as dg
 
     from cx_pipeline.automation import NIGHTLY
+    from cx_pipeline.core import instance as instances
     from cx_pipeline.core.warehouse import Warehouse
     from cx_pipeline.definitions import defs
     from cx_pipeline.reporting.policy import PublishingPolicy
 
+    # Loaded here and not by the first table that is checked, which would look slow.
+    importlib.import_module("great_expectations")
+    job = defs.resolve_job_def(NIGHTLY)
+    selection = _selection(select, job)
+    # Nothing has been written up to here: what is wrong from now on has exit code 1.
     Warehouse(environment.data.warehouse).close()
-    with dg.DagsterInstance.get() as instance:
+    os.environ["DAGSTER_HOME"] = str(instances.dagster_home(environment.data))
+    console = _console()
+    for note in _landing_notes(environment.data, [channel.name for channel in channels]):
+        console.print(note, style="yellow", markup=False, highlight=False)
+    shown = _Display(console, _statements(job))
+    with instances.quick_event_log(), dg.DagsterInstance.get() as instance:
         instances.fail_dead_runs(instance)
-        shown = _Display(console)
-        started = time.perf_counter()
-        job = defs.resolve_job_def(NIGHTLY)
-        selection = _selection(select, job)
+        seconds_loading = time.perf_counter() - began
         with listening(shown), shown:
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,
                 asset_selection=selection,
-                run_config={
-                    "resources": {
-                        "workspace": {
-                            "config": {
-                                "data_dir": str(environment.data.root),
-                                "as_of": f"{as_of:%Y-%m-%d}" if as_of else "",
-                                "full_refresh": full_refresh,
-                            }
-                        }
-                    },
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                },
+                run_config=_run_config(environment.data, as_of, full_refresh),
                 tags={"cx/started_by": "cx run"},
             )
         instances.prune_runs(instance, settings.policy(PublishingPolicy).n_kept_runs)
-    failures = [
-        (event.step_key or "", event.step_failure_data.error)
-        for event in result.get_step_failure_events()
-        if event.step_failure_data.error
-    ]
-    _summary(console, environment, result.success, shown, failures, time.perf_counter() - started, result.run_id)
+    _summary(
+        console,
+        environment.data,
+        shown,
+        _Outcome(
+            result.success, result.run_id, _failures(result), time.perf_counter() - began, seconds_loading, select
+        ),
+    )
     if not result.success:
         raise typer.Exit(1)
+
+
+def _check_date(text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(Problem(f"`{text}` is no date", "--as-of", remedy="write it as 2026-01-31")) from None
+
+
+def _run_config(data: DataDirectory, as_of: str | None, full_refresh: bool) -> dict[str, Any]:
+    workspace = {"data_dir": str(data.root), "as_of": as_of or "", "full_refresh": full_refresh}
+    return {
+        "resources": {"workspace": {"config": workspace}},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a run ended: what `_summary` needs beyond the progress shown."""
+
+    succeeded: bool
+    run_id: str
+    failures: list[str]
+    seconds: float
+    seconds_loading: float
+    select: str | None
+
+
+def _statements(job: Any) -> dict[str, tuple[bool, str]]:
+    """`step.table: check` -> whether the check blocks, and what it states."""
+    graph = job.asset_layer.asset_graph
+    nodes = {key: graph.get(key) for key in graph.asset_check_keys}
+    return {
+        f"{'.'.join(key.asset_key.path)}: {key.name}": (bool(node.blocking), node.description or "")
+        for key, node in nodes.items()
+    }
+
+
+def _failures(result: Any) -> list[str]:
+    """One line for every step, or the run as a whole, that stopped: the innermost cause."""
+    lines = []
+    for event in result.all_events:
+        data = event.event_specific_data
+        error = getattr(data, "error", None) or getattr(data, "first_step_failure_event", None)
+        if not (event.is_step_failure or event.is_run_failure) or error is None or not hasattr(error, "cause"):
+            continue
+        while error.cause is not None:
+            error = error.cause
+        # `package.module.Class: message`: the message is ours for our errors and dagster's Failure, else it may quote a row.
+        _, _, message = error.message.strip().partition(": ")
+        is_ours = error.cls_name == "Failure" or error.cls_name in {c.__name__ for c in _all_errors(CxPipelineError)}
+        what = message if is_ours and message else f"{error.cls_name}{_last_line_of_ours(error.stack)}"
+        lines.append(f"{event.step_key or 'the run'}: {what}")
+    return lines
+
+
+def _all_errors(root: type[CxPipelineError]) -> Iterable[type[CxPipelineError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _all_errors(kind)
+
+
+def _last_line_of_ours(stack: Sequence[str]) -> str:
+    places = [re.search(r'File ".*?(cx_pipeline/[^"]+)", line (\d+), in (\S+)', frame) for frame in stack]
+    found = [place for place in places if place]
+    return f" in {found[-1][1]}, line {found[-1][2]} ({found[-1][3]})" if found else ""
 
 
 def _selection(select: str | None, job: Any) -> list[Any] | None:
@@ -132,7 +226,7 @@ def _selection(select: str | None, job: Any) -> list[Any] | None:
     graph = job.asset_layer.asset_graph
     try:
         keys = dg.AssetSelection.from_string(select).resolve(graph)
-    except Exception as error:
+    except dg.DagsterError as error:
         raise ConfigurationError(
             Problem(
                 f"the selection is not understood: {str(error).splitlines()[0]}",
@@ -162,17 +256,13 @@ def _preflight(environment: Environment) -> tuple[Settings, list[Channel]]:
 
     data = environment.data
     settings = Settings.load(data.settings_file, all_policies())
-    if not data.channels.is_dir():
-        raise ConfigurationError(
-            Problem(
-                "there are no channels",
-                f"{data.root.name}/channels",
-                remedy="set CX_DATA_DIR, or add one contract per channel (docs/contracts.md)",
-            )
-        )
     channels, broken = load_channels(data.channels)
+    if not channels and not broken:
+        raise ConfigurationError(_no_channels(data))
     _raise_broken(broken)
-    with Warehouse(None) as scratch:
+    if data.hash_key_file.exists():
+        hash_key(environment)
+    with Warehouse(None, memory_limit=environment.memory_limit, threads=environment.threads) as scratch:
         missing = [
             problem
             for channel in channels
@@ -183,6 +273,25 @@ def _preflight(environment: Environment) -> tuple[Settings, list[Channel]]:
     if missing:
         raise ConfigurationError(missing)
     return settings, channels
+
+
+def _no_channels(data: DataDirectory) -> Problem:
+    what = "there are no channels" if data.root.is_dir() else "there is no such data directory"
+    return Problem(
+        what, f"{data.root}/channels", remedy="set CX_DATA_DIR, or add one contract per channel (docs/contracts.md)"
+    )
+
+
+def _landing_notes(data: DataDirectory, channels: Sequence[str]) -> list[str]:
+    """What a look at the landing folder's names shows: folders that no contract reads, channels that nothing has come for."""
+    folders = sorted(path for path in data.landing.iterdir() if path.is_dir()) if data.landing.is_dir() else []
+    filled = {path.name for path in folders if any(path.iterdir())}
+    unread = [
+        f"landing/{path.name}: no contract channels/{path.name}.yaml, its files are not read"
+        for path in folders
+        if path.name not in channels and not path.name.startswith((".", "_"))
+    ]
+    return unread + [f"landing/{name}: no files, the channel is empty" for name in channels if name not in filled]
 
 
 def _raise_broken(broken: Sequence[BrokenChannel]) -> None:
@@ -196,11 +305,13 @@ def _raise_broken(broken: Sequence[BrokenChannel]) -> None:
 class _Display:
     """Shows progress events: one line per table and check; on a terminal also the step at work."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, statements: dict[str, tuple[bool, str]]) -> None:
         self._console = console
+        self._statements = statements
         self._status: Any = None
         self.written: dict[str, Progress] = {}
         self.broken: list[Progress] = []
+        self.suspicious: list[Progress] = []
         self.failed: list[Progress] = []
         self.n_checks = 0
 
@@ -214,6 +325,10 @@ class _Display:
         if self._status:
             self._status.stop()
 
+    def statement(self, progress: Progress) -> str:
+        """What a check states, in words."""
+        return self._statements.get(progress.name, (True, ""))[1]
+
     def __call__(self, progress: Progress) -> None:
         if progress.event == "started":
             if self._status:
@@ -222,67 +337,59 @@ class _Display:
         if progress.event == "written":
             self.written[progress.name] = progress
             self.n_checks += 1
-            self._console.print(
-                f"  {progress.name:<46} {progress.n_rows or 0:>12,} rows  {progress.seconds or 0:7.2f} s",
-                highlight=False,
-            )
+            self._say(f"  {progress.name:<46} {progress.n_rows or 0:>12,} rows  {progress.seconds or 0:7.2f} s")
         elif progress.event == "kept":
             self.n_checks += 1
         elif progress.event == "broken":
-            self.broken.append(progress)
-            self._console.print(
-                f"  {progress.name}: does not hold ({progress.n_rows:,} rows)",
-                style="red",
-                markup=False,
-                highlight=False,
-            )
+            is_blocking = self._statements.get(progress.name, (True, ""))[0]
+            (self.broken if is_blocking else self.suspicious).append(progress)
+            style = "red" if is_blocking else "yellow"
+            self._say(f"  {progress.name}: does not hold ({progress.n_rows:,} rows)", style)
         else:
             self.failed.append(progress)
-            self._console.print(f"  {progress.name}: failed", style="red", markup=False, highlight=False)
+            self._say(f"  {progress.name}: failed", "red")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self._console.print(text, style=style, markup=False, highlight=False)
 
 
-def _summary(
-    console: Console,
-    environment: Environment,
-    succeeded: bool,
-    shown: _Display,
-    failures: Sequence[tuple[str, Any]],
-    seconds: float,
-    run_id: str,
-) -> None:
+def _summary(console: Console, data: DataDirectory, shown: _Display, outcome: _Outcome) -> None:
     from cx_pipeline.reporting.snapshot import current_run
-
-    data = environment.data
 
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False)
 
     n_rows = sum(progress.n_rows or 0 for progress in shown.written.values())
-    work = sum(progress.seconds or 0 for progress in shown.written.values())
+    seconds_work = sum(progress.seconds or 0 for progress in shown.written.values())
+    seconds_rest = max(outcome.seconds - outcome.seconds_loading - seconds_work, 0)
     say("")
     say(
-        f"{len(shown.written)} tables with {n_rows:,} rows, {shown.n_checks} checks kept, in {seconds:.1f} s ({work:.1f} s of it in tables)"
+        f"{len(shown.written)} tables with {n_rows:,} rows, {shown.n_checks} checks kept, in {outcome.seconds:.1f} s:"
+        f" {outcome.seconds_loading:.1f} s to load, {seconds_work:.1f} s for tables and their contracts,"
+        f" {seconds_rest:.1f} s for Dagster and other checks"
     )
+    for name, progress in shown.written.items():
+        if name.endswith("_rejected") and progress.n_rows:
+            say(f"rejected:   {progress.n_rows:,} rows, see {name}", "yellow")
+    for progress in shown.suspicious:
+        say(f"look at:    {progress.name}: {shown.statement(progress)}\n{progress.message}", "yellow")
     for progress in shown.broken:
-        say(f"does not hold: {progress.name}\n{progress.message}", "red")
+        say(f"does not hold: {progress.name}: {shown.statement(progress)}\n{progress.message}", "red")
     for progress in shown.failed:
         say(f"failed: {progress.name}\n{progress.message}", "red")
-    if not succeeded and not shown.broken and not shown.failed:
-        for step, error in failures:
-            say(
-                f"failed: {step}: {error.message.strip().splitlines()[0] if error.message.strip() else error.cls_name}",
-                "red",
-            )
+    said = "\n".join(progress.message for progress in (*shown.broken, *shown.failed))
+    for failure in outcome.failures if not said else []:
+        say(f"failed: {failure}", "red")
     published = current_run(data.published)
-    if succeeded:
-        say(f"done. Run {run_id}", "green")
+    if outcome.succeeded:
+        say(f"done. Run {outcome.run_id}", "green")
     else:
-        say(
-            f"stopped: run {run_id} did not publish; {'the snapshot of the last good night stays' if published else 'no snapshot has been published yet'}",
-            "red",
-        )
+        stays = "the snapshot of the last good night stays" if published else "no snapshot has been published yet"
+        say(f"stopped: run {outcome.run_id} did not publish; {stays}", "red")
     if published:
-        say(f"tables:     {data.published / 'current'}  (run {published.name})")
+        is_new = published.name.endswith(outcome.run_id[:8])
+        note = "" if is_new or not outcome.succeeded else ", unchanged: publishing was not selected"
+        say(f"tables:     {data.published / 'current'}  (run {published.name}{note})")
     say(f"warehouse:  {data.warehouse}")
     say("UI:         make dev, then http://localhost:3000")
 
@@ -307,14 +414,8 @@ def validate() -> None:
     channels, broken = load_channels(data.channels)
     problems += [problem for channel in broken for problem in channel.error.problems]
     if not channels and not broken:
-        problems.append(
-            Problem(
-                "there are no channels",
-                f"{data.root.name}/channels",
-                remedy="set CX_DATA_DIR, or add one contract per channel",
-            )
-        )
-    n_files = n_suspicious = 0
+        problems.append(_no_channels(data))
+    n_files = n_suspicious = n_refused = 0
     with Warehouse(None) as scratch:
         from cx_pipeline.staging.intake import missing_required_columns
 
@@ -324,6 +425,7 @@ def validate() -> None:
             for sample in sample_channel(scratch, channel, folder, settings.company.time_zone):
                 n_files += 1
                 notes = []
+                n_refused += bool(sample.refusal)
                 if sample.refusal:
                     notes.append(f"refused: {sample.refusal}")
                 if sample.n_rejected:
@@ -336,25 +438,20 @@ def validate() -> None:
                 n_suspicious += bool(notes)
                 for note in notes:
                     console.print(f"landing/{channel.name}/{sample.file}: {note}", markup=False, highlight=False)
-    unknown = (
-        sorted(
-            p.name
-            for p in data.landing.iterdir()
-            if p.is_dir() and p.name not in {c.name for c in channels} | {b.name for b in broken}
-        )
-        if data.landing.is_dir()
-        else []
-    )
-    for name in unknown:
-        console.print(
-            f"landing/{name}: no contract channels/{name}.yaml, its files are not read", markup=False, highlight=False
-        )
+    for note in _landing_notes(data, [channel.name for channel in (*channels, *broken)]):
+        console.print(note, markup=False, highlight=False)
     if problems:
         raise ConfigurationError(problems, "Not usable as it is:")
     console.print(
         f"{len(channels)} contracts and the settings are good; {n_files} files looked at, {n_suspicious} with something to see",
         highlight=False,
     )
+    if n_refused:
+        raise CxPipelineError(
+            Problem(
+                "files cannot be read, so that a run would stop", "landing", n_refused, remedy="mend or remove them"
+            )
+        )
 
 
 @app.command()
@@ -368,7 +465,7 @@ def show(customer: Annotated[str, typer.Argument(help="A customer_id, or the beg
         raise ConfigurationError(Problem("no snapshot has been published yet", "published", remedy="`cx run` first"))
     found = find_customer(published, customer)
     if len(found) != 1:
-        what = f"{len(found)} customers begin with `{customer}`" if found else f"there is no customer `{customer}`"
+        what = f"several customers begin with `{customer}`" if found else f"there is no customer `{customer}`"
         raise ConfigurationError(
             Problem(what, "profile.customers", example=", ".join(found), remedy="give the whole customer_id")
         )

@@ -13,6 +13,8 @@ import dagster as dg
 
 import cx_pipeline.channels.assets
 import cx_pipeline.channels.checks
+import cx_pipeline.engagement.assets
+import cx_pipeline.engagement.checks
 import cx_pipeline.identity.assets
 import cx_pipeline.identity.checks
 import cx_pipeline.profile.assets
@@ -33,6 +35,7 @@ ROOMS: tuple[tuple[ModuleType, ModuleType], ...] = (
     (cx_pipeline.channels.assets, cx_pipeline.channels.checks),
     (cx_pipeline.identity.assets, cx_pipeline.identity.checks),
     (cx_pipeline.profile.assets, cx_pipeline.profile.checks),
+    (cx_pipeline.engagement.assets, cx_pipeline.engagement.checks),
 )
 
 
@@ -62,7 +65,7 @@ def contents(environment: Environment) -> Contents:
     tables: list[Table] = [*first, *of_channels, *staging.TABLES.values()]
     tables += [table for room in later for table in room]
     publishing = cx_pipeline.reporting.assets.publishing_asset(
-        tables, [f"staging.channel_{channel.name}" for channel in broken]
+        tables, [cx_pipeline.staging.assets.channel_table(channel) for channel in broken]
     )
     return Contents(
         channels=tuple(channels),

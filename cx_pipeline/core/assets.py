@@ -9,8 +9,10 @@ Does not belong here: what any table means.
         return pulse.attrition(orders, run.policy(PulsePolicy), run.as_of)
 """
 
+import contextlib
 import inspect
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,7 +22,7 @@ import duckdb
 import narwhals as nw
 import polars as pl
 
-from cx_pipeline.core.errors import ContractBrokenError, CxPipelineError, EngineError, Problem
+from cx_pipeline.core.errors import ContractBrokenError, CxPipelineError, Problem
 from cx_pipeline.core.frames import to_polars
 from cx_pipeline.core.progress import Progress, report
 from cx_pipeline.core.tables import Table
@@ -236,7 +238,7 @@ def written_results(
     )
 
 
-def plot_metadata(plot: Plot | None, frame: nw.LazyFrame) -> dict[str, dg.MetadataValue]:  # type: ignore[type-arg]
+def plot_metadata(plot: Plot | None, frame: nw.LazyFrame) -> dict[str, dg.MetadataValue]:
     """The plot of a table as inline SVG for the UI; nothing where there is nothing to draw."""
     svg = plot(frame) if plot else None
     if not svg:
@@ -246,36 +248,34 @@ def plot_metadata(plot: Plot | None, frame: nw.LazyFrame) -> dict[str, dg.Metada
     return {"plot": dg.MetadataValue.md(f"![plot]({data_uri(svg)})")}
 
 
-class failures_as_dagster:  # noqa: N801 - reads as a statement: `with failures_as_dagster(...)`
-    """Turn errors of the step into `dg.Failure` with our message and without an engine's quoted values.
+@contextlib.contextmanager
+def failures_as_dagster(where: str) -> Iterator[None]:
+    """Turn errors of a step into `dg.Failure` with our message; values that an engine or a library quotes are left out.
 
-    `ContractBrokenError` passes through: the caller reports it as a check.
+    `ContractBrokenError` passes through: the caller reports it as a check. A fault of the program keeps its stack, as metadata.
     """
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, ContractBrokenError | dg.Failure) or error is None:
-            return False
-        if isinstance(error, duckdb.Error):
-            problem = EngineError(
-                Problem(f"the engine stopped with {type(error).__name__}: {sanitised(error)}", self.where)
-            )
-            report(Progress("failed", self.where, message=str(problem)))
-            raise dg.Failure(description=str(problem)) from None
-        if isinstance(error, CxPipelineError):
-            report(Progress("failed", self.where, message=str(error)))
-            raise dg.Failure(description=str(error), allow_retries=False) from None
-        report(
-            Progress(
-                "failed", self.where, message=f"{type(error).__name__} (a fault of the program, see the run's log)"
-            )
+    try:
+        yield
+    except (ContractBrokenError, dg.Failure):
+        raise
+    except CxPipelineError as error:
+        report(Progress("failed", where, message=str(error)))
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+    except (duckdb.Error, pl.exceptions.PolarsError) as error:
+        message = str(Problem(f"the engine stopped with {type(error).__name__}: {sanitised(error)}", where))
+        report(Progress("failed", where, message=message))
+        raise dg.Failure(description=message, metadata=_stack(error)) from None
+    except Exception as error:  # noqa: BLE001 - whatever it is, its message may quote a row
+        message = str(
+            Problem(f"a fault of the program: {type(error).__name__}", where, remedy="its stack is in the run's log")
         )
-        return False
+        report(Progress("failed", where, message=message))
+        raise dg.Failure(description=message, metadata=_stack(error)) from None
+
+
+def _stack(error: Exception) -> dict[str, dg.MetadataValue]:
+    """Where an error came from: lines of source, which hold no data."""
+    return {"stack": dg.MetadataValue.md(f"```\n{''.join(traceback.format_tb(error.__traceback__))}```")}
 
 
 def table_check(

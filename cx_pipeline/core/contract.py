@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 
 from cx_pipeline.core import vocabulary
-from cx_pipeline.core.errors import ContractError, Problems
+from cx_pipeline.core.errors import ContractError, Problem, Problems
 from cx_pipeline.core.tables import Column, Rule, Table, engine_type
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _ENCODINGS = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "iso-8859-1", "is
 _FORMATS = ("csv", "jsonl", "json", "parquet")
 # Names that every channel table adds to the contract's own columns.
 RESERVED_COLUMNS = ("source_file", "source_line")
+# A channel's further tables are named like its own with one of these behind.
+TABLE_SUFFIXES = ("_rejected", "_superseded")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Channel:
 
     @property
     def duplicate_free(self) -> bool:
+        """Whether the source promises one record per person."""
         return bool(self.properties.get("duplicate_free", False))
 
     @property
@@ -96,12 +99,28 @@ def load_channels(folder: Path) -> tuple[list[Channel], list[BrokenChannel]]:
     """
     channels: list[Channel] = []
     broken: list[BrokenChannel] = []
-    for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.yml")):
+    taken: dict[str, str] = {}
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")), key=lambda path: (path.stem, path.name)):
         try:
+            _check_table_names(path, taken)
             channels.append(load_channel(path))
         except ContractError as error:
-            broken.append(BrokenChannel(path.stem, error))
+            broken.append(BrokenChannel(path.stem if path.suffix == ".yaml" else path.name, error))
     return channels, broken
+
+
+def _check_table_names(path: Path, taken: dict[str, str]) -> None:
+    """Refuse a contract whose tables would have the names of an earlier one's (`crm` has a table `channel_crm_rejected`)."""
+    names = [f"{path.stem}{suffix}" for suffix in ("", *TABLE_SUFFIXES)]
+    if other := next((taken[name] for name in names if name in taken), None):
+        raise ContractError(
+            Problem(
+                f"its tables would be named like those of channels/{other}",
+                f"channels/{path.name}",
+                remedy="rename the channel: file, schema object and landing folder",
+            )
+        )
+    taken.update(dict.fromkeys(names, path.name))
 
 
 def load_channel(path: Path) -> Channel:
@@ -120,7 +139,7 @@ def load_channel(path: Path) -> Channel:
         problems.add(
             f"a channel's contract has one schema object, this one has {len(objects)}",
             f"{where}: schema",
-            remedy="one file per channel",
+            remedy="one file per channel" if objects else "describe the extract under `schema`",
         )
         problems.raise_if_any(ContractError)
     channel = _compile_channel(contract, objects[0], path.stem, where, problems)
@@ -191,7 +210,11 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+def _as_text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _as_text)
 
 
 def read_strict_yaml(path: Path, where: str, error: type[ContractError] = ContractError) -> Any:
@@ -289,7 +312,9 @@ def _explain(error: Any, document: Mapping[str, Any]) -> tuple[str, str]:
     if error.validator in ("additionalProperties", "unevaluatedProperties") and isinstance(instance, dict):
         allowed = sorted(_allowed_keys(error.schema))
         named = [key for key in re.findall(r"'([^']+)'", error.message) if key in instance]
-        unknown = [key for key in instance if key not in allowed] or (named if parts[:1] == ["servers"] else [])
+        if parts[:1] == ["servers"] and named:
+            return _explain_server(instance, named[0], allowed)
+        unknown = [key for key in instance if key not in allowed]
         if unknown:
             return f"the standard knows no `{unknown[0]}` here", nearest(str(unknown[0]), allowed)
     if error.validator == "required":
@@ -306,6 +331,15 @@ def _explain(error: Any, document: Mapping[str, Any]) -> tuple[str, str]:
         operators = [branch["required"][0] for branch in error.validator_value if "required" in branch]
         return "exactly one operator per rule is needed", f"one of {', '.join(operators)}"
     return f"{_VAGUE} `{error.validator}`", "see the standard's documentation of this element"
+
+
+def _explain_server(server: Mapping[str, Any], key: str, allowed: Sequence[str]) -> tuple[str, str]:
+    """What is wrong with a server's key: the keys depend on the server's type."""
+    if server.get("type") not in _standard_schema()["$defs"]["Server"]["properties"]["type"]["enum"]:
+        return f"{_VAGUE} for its type", "correct the type first"
+    if key in allowed:
+        return f"servers of type `{server['type']}` have no `{key}`", f"write `type: custom`, which may have `{key}`"
+    return f"the standard knows no `{key}` here", nearest(key, allowed)
 
 
 def _allowed_keys(schema: Any, depth: int = 0) -> set[str]:
@@ -350,7 +384,7 @@ def _parse(document: Mapping[str, Any]) -> OpenDataContractStandard:
 
 
 def _custom(properties: Sequence[Any] | None) -> dict[str, Any]:
-    return {item.property: item.value for item in properties or [] if item.property}
+    return {item.property: item.value for item in properties or [] if item.property and not item.vendor}
 
 
 def _compile_channel(
@@ -371,13 +405,7 @@ def _compile_channel(
             remedy="lower case letters, digits and _, a letter first, 63 at most",
         )
     words = _custom(item.customProperties)
-    for i, custom in enumerate(item.customProperties or []):
-        if custom.property not in vocabulary.OBJECT_WORDS and not custom.vendor:
-            problems.add(
-                f"`{custom.property}` is no word of a channel",
-                f"{path}.customProperties[{i}].property",
-                remedy=nearest(custom.property or "", vocabulary.OBJECT_WORDS),
-            )
+    _check_words(item, path, problems)
     kind = _check_object_words(item, words, path, problems)
     columns, rules = _compile_columns(item, path, problems, is_channel=True)
     roles: dict[str, tuple[str, ...]] = {}
@@ -403,6 +431,20 @@ def _compile_channel(
         time_zone=words.get("time_zone"),
         freshness_days=freshness,
     )
+
+
+def _check_words(item: SchemaObject, path: str, problems: Problems) -> None:
+    """Every customProperty of a channel is one of our words (or some vendor's own), and stands once."""
+    seen: set[str] = set()
+    for i, custom in enumerate(item.customProperties or []):
+        if custom.vendor:
+            continue
+        word, at = custom.property or "", f"{path}.customProperties[{i}].property"
+        if word not in vocabulary.OBJECT_WORDS:
+            problems.add(f"`{word}` is no word of a channel", at, remedy=nearest(word, vocabulary.OBJECT_WORDS))
+        elif word in seen:
+            problems.add(f"`{word}` stands twice", at, remedy="keep one of them")
+        seen.add(word)
 
 
 def _channel_description(name: str, kind: str, item: SchemaObject) -> str:
@@ -505,8 +547,17 @@ def _check_server(contract: OpenDataContractStandard, where: str, problems: Prob
     return result
 
 
-_DAYS_PER_UNIT = {"d": 1.0, "day": 1.0, "days": 1.0, "h": 1 / 24, "hr": 1 / 24, "hour": 1 / 24, "hours": 1 / 24, "w": 7.0, "week": 7.0,
-                  "weeks": 7.0, "m": 30.0, "month": 30.0, "months": 30.0, "y": 365.0, "yr": 365.0, "year": 365.0, "years": 365.0}  # fmt: skip
+_DAYS_PER_UNIT = {
+    word: days
+    for words, days in (
+        (("h", "hr", "hour", "hours"), 1 / 24),
+        (("d", "day", "days"), 1.0),
+        (("w", "week", "weeks"), 7.0),
+        (("m", "month", "months"), 30.0),
+        (("y", "yr", "year", "years"), 365.0),
+    )
+    for word in words
+}
 
 
 def _freshness_days(contract: OpenDataContractStandard, where: str, problems: Problems) -> float | None:
@@ -566,7 +617,45 @@ def _compile_columns(
         rule = _quality_rule(quality, None, f"{path}.quality[{j}]", problems)
         if rule:
             rules.append(rule)
+    if not problems.found:
+        _check_rules(item.name or "", columns, rules, path, problems)
     return tuple(columns), tuple(_distinct(rules))
+
+
+def _check_rules(name: str, columns: Sequence[Column], rules: Sequence[Rule], path: str, problems: Problems) -> None:
+    """Refuse rules that no row could be judged by, before a run meets them: a bound that is no date, a column that is not there."""
+    from cx_pipeline.core.expectations import broken_condition
+
+    table = Table("", name, "", tuple(columns))
+    for rule in rules:
+        row_rule = rule.inner or rule
+        if row_rule.kind == "row_count":
+            continue
+        at = _rule_path(row_rule, table, path)
+        if unknown := [column for column in row_rule.columns if column not in table.column_names]:
+            problems.add(
+                f"the rule {row_rule.name} is about `{unknown[0]}`, which is no column",
+                at,
+                remedy=nearest(unknown[0], table.column_names),
+            )
+        elif row_rule.is_row_rule:
+            try:
+                broken_condition(table, row_rule)
+            except ContractError as error:
+                problems.add(error.problems[0].what, at, remedy=error.problems[0].remedy)
+        if rule.minimum is not None and rule.maximum is not None and str(rule.minimum) != str(rule.maximum):
+            is_text = isinstance(rule.minimum, str) or isinstance(rule.maximum, str)
+            low, high = (str(rule.minimum), str(rule.maximum)) if is_text else (rule.minimum, rule.maximum)
+            if low > high:  # type: ignore[operator]
+                problems.add(
+                    f"the rule {rule.name} has a minimum ({low}) above its maximum ({high})", at, remedy="swap them"
+                )
+
+
+def _rule_path(rule: Rule, table: Table, path: str) -> str:
+    if len(rule.columns) == 1 and rule.columns[0] in table.column_names:
+        return f"{path}.properties[{table.column_names.index(rule.columns[0])}]"
+    return path
 
 
 def _distinct(rules: Sequence[Rule]) -> list[Rule]:
@@ -586,34 +675,12 @@ def _compile_column(
     prop: SchemaProperty, at: str, problems: Problems, *, is_channel: bool
 ) -> tuple[Column, list[Rule]]:
     name = prop.name or ""
-    roles = tuple(
-        str(custom.value) for custom in prop.customProperties or [] if custom.property == "role" and not custom.vendor
-    )
-    if is_channel:
-        for k, custom in enumerate(prop.customProperties or []):
-            if custom.vendor:
-                continue
-            if custom.property not in vocabulary.PROPERTY_WORDS:
-                problems.add(
-                    f"`{custom.property}` is no word of a column",
-                    f"{at}.customProperties[{k}].property",
-                    remedy=nearest(custom.property or "", vocabulary.PROPERTY_WORDS),
-                )
-            elif not isinstance(custom.value, str) or not vocabulary.is_role(custom.value):
-                problems.add(
-                    f"`{custom.value}` is no role",
-                    f"{at}.customProperties[{k}].value",
-                    remedy=nearest(str(custom.value), [*vocabulary.ROLES, "id.<namespace>", "attribute.<name>"]),
-                )
+    roles = _column_roles(prop, at, problems if is_channel else Problems())
     logical = prop.logicalType or "string"
     try:
         engine = engine_type(logical, prop.physicalType)
-    except ValueError:
-        problems.add(
-            f"columns of logicalType `{logical}` cannot be staged",
-            f"{at}.logicalType",
-            remedy="use string, the value is kept as text",
-        )
+    except ValueError as error:
+        problems.add(f"{error}", at, remedy="correct logicalType or physicalType; as string a value is kept as text")
         engine = "VARCHAR"
     if is_channel and logical == "number" and vocabulary.MONEY_ROLES.intersection(roles):
         engine = vocabulary.MONEY_TYPE
@@ -641,11 +708,34 @@ def _compile_column(
         primary_key=bool(prop.primaryKey),
         unique=bool(prop.unique),
         roles=roles,
-        is_personal=prop.classification == "personal",
+        is_personal=(prop.classification or "").strip().lower() == "personal",
         enum=enum,
         format=options.get("format") if logical in ("date", "timestamp", "time") else None,
     )
     return column, rules
+
+
+def _column_roles(prop: SchemaProperty, at: str, problems: Problems) -> tuple[str, ...]:
+    """The roles of a column, each once, in the contract's order."""
+    roles: dict[str, None] = {}
+    for k, custom in enumerate(prop.customProperties or []):
+        if custom.vendor:
+            continue
+        if custom.property not in vocabulary.PROPERTY_WORDS:
+            problems.add(
+                f"`{custom.property}` is no word of a column",
+                f"{at}.customProperties[{k}].property",
+                remedy=nearest(custom.property or "", vocabulary.PROPERTY_WORDS),
+            )
+        elif not isinstance(custom.value, str) or not vocabulary.is_role(custom.value):
+            problems.add(
+                f"`{custom.value}` is no role",
+                f"{at}.customProperties[{k}].value",
+                remedy=nearest(str(custom.value), [*vocabulary.ROLES, "id.<namespace>", "attribute.<name>"]),
+            )
+        else:
+            roles[custom.value] = None
+    return tuple(roles)
 
 
 def _option_rules(name: str, options: Mapping[str, Any], at: str, problems: Problems) -> list[Rule]:
@@ -695,11 +785,13 @@ def _option_rules(name: str, options: Mapping[str, Any], at: str, problems: Prob
 
 
 def _is_pattern(pattern: str) -> bool:
-    if re.search(r"\(\?(=|!|<=|<!)|\\[1-9]", pattern):
-        return False
+    """Whether the engine's regular expressions (RE2) understand it; Arrow has the same library, without opening an engine."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.compute  # type: ignore[import-untyped]
+
     try:
-        re.compile(pattern)
-    except re.error:
+        pa.compute.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid:
         return False
     return True
 
@@ -727,7 +819,7 @@ def _quality_rule(quality: Any, column: str | None, at: str, problems: Problems)
     arguments = quality.arguments or {}
     if metric == "rowCount":
         bounds = _bounds(quality, at, problems)
-        return Rule(quality.name or "row_count_is_in_range", "row_count", (), **bounds) if bounds else None
+        return Rule(_snake(quality.name or "row_count_is_in_range"), "row_count", (), **bounds) if bounds else None
     columns = (column,) if column else tuple(arguments.get("properties", ()))
     if metric not in _QUALITY_WORDS:
         problems.add(
@@ -740,7 +832,7 @@ def _quality_rule(quality: Any, column: str | None, at: str, problems: Problems)
         problems.add(f"{metric} belongs to a column", at, remedy="move the rule to the column's own quality list")
         return None
     name = quality.name or f"{'_and_'.join(columns)}_{_QUALITY_WORDS[metric]}"
-    row_rule = _row_rule(re.sub(r"\W+", "_", name).strip("_").lower(), metric, columns, arguments, at, problems)
+    row_rule = _row_rule(_snake(name), metric, columns, arguments, at, problems)
     if row_rule is None:
         return None
     if quality.mustBe == 0 and not isinstance(quality.mustBe, bool):
@@ -759,6 +851,10 @@ def _quality_rule(quality: Any, column: str | None, at: str, problems: Problems)
         if bounds[side] is not None:
             bounds[side] = bounds[side] / 100
     return Rule(f"share_of_broken_{row_rule.name}_is_tolerable", "share_between", columns, inner=row_rule, **bounds)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_").lower()
 
 
 def _row_rule(

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -987,6 +987,8 @@ class _Grammar:
     """How one record of a CSV is written, as regular expressions over a physical line.
 
     Attributes:
+        n_columns: fields of a record.
+        plain: the line is one record, each field wholly in quotes or without any.
         closed: the line is whole records' worth of fields, all quotes closed.
         opens: the line ends inside quotes.
         stays: a line that begins inside quotes ends inside the same.
@@ -997,6 +999,8 @@ class _Grammar:
 
     quote: str
     delimiter: str
+    n_columns: int
+    plain: re.Pattern[str]
     closed: re.Pattern[str]
     opens: re.Pattern[str]
     stays: re.Pattern[str]
@@ -1005,16 +1009,19 @@ class _Grammar:
     field: re.Pattern[str]
 
     @classmethod
-    def of(cls, fmt: ExtractFormat) -> _Grammar:
+    def of(cls, fmt: ExtractFormat, n_columns: int = 1) -> _Grammar:
         # Without quotes, a character that no line has stands in for them.
         quote, delimiter = re.escape(fmt.quote or "\n"), re.escape(fmt.delimiter)
         blanks = "" if fmt.delimiter == " " else " *+"
         inside = f"[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+"
         field = f"(?:{blanks}{quote}{inside}{quote}{blanks}|(?!{blanks}{quote})[^{delimiter}]*+)"
+        whole = f"(?:{quote}{inside}{quote}|[^{quote}{delimiter}]*+)"
         opening = f"{blanks}{quote}{inside}"
         return cls(
             fmt.quote,
             fmt.delimiter,
+            n_columns,
+            plain=re.compile(f"{whole}(?:{delimiter}{whole}){{{max(n_columns, 1) - 1}}}"),
             closed=re.compile(f"{field}(?:{delimiter}{field})*+"),
             opens=re.compile(f"(?:{field}{delimiter})*+{opening}"),
             stays=re.compile(inside),
@@ -1040,6 +1047,15 @@ class _Grammar:
         if self.quote not in line or self.stays.fullmatch(line) or self.closes_and_opens.fullmatch(line):
             return "open"
         return "closed" if self.closes.fullmatch(line) else "broken"
+
+    def is_plain(self, text: str) -> bool:
+        """Whether a line is one record that the engine reads as we do, as it is."""
+        return self.plain.fullmatch(text) is not None and self.quote + " " not in text and " " + self.quote not in text
+
+    def has_columns(self, text: str) -> bool:
+        """Whether a record without quotes has the header's number of fields; more of them may be there if they are empty."""
+        n_more = text.count(self.delimiter) + 1 - self.n_columns
+        return n_more == 0 or (n_more > 0 and text.endswith(self.delimiter * n_more))
 
     def written(self, fields: Sequence[str]) -> str:
         """A record with each field in quotes, as the engine reads it without doubt."""
@@ -1072,8 +1088,7 @@ class _Repaired:
     n_read: int
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     """A physical line: its number, its bytes without the line end (their beginning, where it is too long)."""
 
     number: int
@@ -1112,21 +1127,35 @@ def _json_records(file: Path, fmt: ExtractFormat, n_columns: int, header_lines: 
 
 def _csv_records(file: Path, fmt: ExtractFormat, n_columns: int, header_lines: int) -> Iterator[_Record]:
     """Line number, text and broken rule (None for none) of each record after the header that is not a blank line."""
-    grammar = _Grammar.of(fmt)
+    grammar = _Grammar.of(fmt, n_columns)
     lines = _physical_lines(file)
     queue: deque[_Line] = deque()
     while line := queue.popleft() if queue else next(lines, None):
         if line.number <= header_lines or not line.data:
             continue
         text, rule = _decoded(line, fmt)
-        if rule is None and grammar.quote and grammar.quote in text and not grammar.closed.fullmatch(text):
-            more = _continued(text, queue, lines, fmt, grammar) if grammar.opens.fullmatch(text) else None
-            text, rule = (text, QUOTES_ARE_CLOSED) if more is None else (more, None)
-        if rule is None and not _has_columns(text, n_columns, grammar):
+        if rule is None and grammar.quote and grammar.quote in text:
+            text, rule = _quoted_record(text, queue, lines, fmt, grammar)
+        elif rule is None and not grammar.has_columns(text):
             rule = HAS_THE_HEADERS_COLUMNS
-        elif rule is None and grammar.quote and grammar.quote in text:
-            text = grammar.written(grammar.fields(text)[:n_columns])
         yield line.number, text, rule
+
+
+def _quoted_record(
+    text: str, queue: deque[_Line], lines: Iterator[_Line], fmt: ExtractFormat, grammar: _Grammar
+) -> tuple[str, str | None]:
+    """Text and broken rule of the record that begins with a line with quotes; lines that continue it are taken."""
+    if grammar.is_plain(text):
+        return text, None
+    if not grammar.closed.fullmatch(text):
+        more = _continued(text, queue, lines, fmt, grammar) if grammar.opens.fullmatch(text) else None
+        if more is None:
+            return text, QUOTES_ARE_CLOSED
+        text = more
+    fields = grammar.fields(text)
+    if len(fields) < grammar.n_columns or any(fields[grammar.n_columns :]):
+        return text, HAS_THE_HEADERS_COLUMNS
+    return grammar.written(fields[: grammar.n_columns]), None
 
 
 def _continued(text: str, queue: deque[_Line], lines: Iterator[_Line], fmt: ExtractFormat, grammar: _Grammar) -> str | None:
@@ -1144,15 +1173,6 @@ def _continued(text: str, queue: deque[_Line], lines: Iterator[_Line], fmt: Extr
             break
     queue.extendleft(reversed(taken))
     return None
-
-
-def _has_columns(text: str, n_columns: int, grammar: _Grammar) -> bool:
-    """Whether a record has the header's number of fields; more of them may be there if they are empty."""
-    if grammar.quote and grammar.quote in text:
-        fields = grammar.fields(text)
-        return len(fields) >= n_columns and not any(fields[n_columns:])
-    n_more = text.count(grammar.delimiter) + 1 - n_columns
-    return n_more == 0 or (n_more > 0 and text.endswith(grammar.delimiter * n_more))
 
 
 def _decoded(line: _Line, fmt: ExtractFormat) -> tuple[str, str | None]:

@@ -35,14 +35,17 @@ def native(
         EngineError: if the frame's engine has no form of the operation.
     """
     implementation = frame.implementation
-    unwrapped: Any = nw.to_native(frame)
+    form: Callable[[Any], Any] | None = None
     if implementation.is_duckdb():
-        return nw.from_native(duckdb(unwrapped))
-    if implementation.is_polars():
-        return nw.from_native(polars(unwrapped))
-    if implementation.is_pyspark() and pyspark is not None:
-        return nw.from_native(pyspark(unwrapped))
-    raise EngineError(f"this operation has no form for the engine {implementation}")
+        form = duckdb
+    elif implementation.is_polars():
+        form = polars
+    elif implementation.is_pyspark():
+        form = pyspark
+    if form is None:
+        raise EngineError(f"this operation has no form for the engine {implementation}")
+    result: nw.LazyFrame = nw.from_native(form(nw.to_native(frame)))
+    return result
 
 
 def try_cast(frame: nw.LazyFrame, types: Mapping[str, str]) -> nw.LazyFrame:
@@ -153,7 +156,8 @@ def to_polars(frame: nw.LazyFrame | nw.DataFrame[Any] | pl.DataFrame | pl.LazyFr
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, nw.LazyFrame):
-        return frame.collect("polars").to_native()
+        collected: pl.DataFrame = frame.collect("polars").to_native()
+        return collected
     return frame.to_polars()
 
 

@@ -53,8 +53,25 @@ def lines(data: pl.DataFrame, *, x: str, y: str, title: str, y_title: str = "", 
     """A line of `y` over time `x`, one for each value of `colour` where given."""
     import altair as alt
 
-    chart = alt.Chart(data, title=title, width=WIDTH, height=HEIGHT).mark_line(**({} if colour else {"color": COLOUR}))
+    chart = alt.Chart(data, title=title, width=WIDTH, height=HEIGHT).mark_line(
+        color=alt.Undefined if colour else COLOUR
+    )
     encoding: dict[str, Any] = {"x": alt.X(f"{x}:T", title=None), "y": alt.Y(f"{y}:Q", title=y_title or None)}
     if colour:
         encoding["color"] = alt.Color(f"{colour}:N", title=None)
     return render(chart.encode(**encoding))
+
+
+def band(
+    data: pl.DataFrame, *, x: str, y: str, low: str, high: str, title: str, y_title: str = "", form: str = ""
+) -> str:
+    """A line of `y` over time `x` with its interval from `low` to `high`; `form` is the number format of y, e.g. `.0%`."""
+    import altair as alt
+
+    over = alt.Chart(data).encode(x=alt.X(f"{x}:T", title=None))
+    axis = alt.Axis(format=form) if form else alt.Axis()
+    interval = over.mark_area(color=COLOUR, opacity=0.2).encode(
+        y=alt.Y(f"{low}:Q", title=y_title or None, axis=axis), y2=f"{high}:Q"
+    )
+    line = over.mark_line(color=COLOUR, point=alt.OverlayMarkDef(color=COLOUR, size=20)).encode(y=f"{y}:Q")
+    return render((interval + line).properties(title=title, width=WIDTH, height=HEIGHT))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import secrets
 import types
 import typing
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cx_pipeline.core.contract import is_time_zone, nearest, read_strict_yaml
-from cx_pipeline.core.errors import ConfigurationError, ContractError, Problems
+from cx_pipeline.core.errors import ConfigurationError, ContractError, Problem, Problems
 
 PolicyT = TypeVar("PolicyT")
 ENGINES = ("duckdb", "spark")
+_MEMORY = re.compile(r"^\d+(\.\d+)?\s*[KMGT]i?B$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,46 +62,57 @@ class DataDirectory:
 
     @property
     def channels(self) -> Path:
+        """Contracts, one file per channel."""
         return self.root / "channels"
 
     @property
     def landing(self) -> Path:
+        """Extracts, one folder per channel."""
         return self.root / "landing"
 
     @property
     def labels(self) -> Path:
+        """Clerical labels."""
         return self.root / "labels"
 
     @property
     def decisions(self) -> Path:
+        """Decisions of reviewers."""
         return self.root / "decisions"
 
     @property
     def settings_file(self) -> Path:
+        """Overrides of policies."""
         return self.root / "settings.yaml"
 
     @property
     def warehouse(self) -> Path:
+        """The one database file."""
         return self.root / "warehouse" / "cx.duckdb"
 
     @property
     def hash_key_file(self) -> Path:
+        """Key of keyed hashes, where the environment has none."""
         return self.root / "warehouse" / "hash.key"
 
     @property
     def published(self) -> Path:
+        """Published snapshots."""
         return self.root / "published"
 
     @property
     def models(self) -> Path:
+        """Versions of models."""
         return self.root / "models"
 
     @property
     def reports(self) -> Path:
+        """Reports and alerts."""
         return self.root / "reports"
 
     @property
     def dagster_home(self) -> Path:
+        """Dagster's home, where the environment names none."""
         return self.root / ".dagster"
 
 
@@ -141,12 +154,15 @@ class Environment:
             threads = int(variables["CX_THREADS"]) if variables["CX_THREADS"].isdigit() else 0
             if threads < 1:
                 problems.add(f"`{variables['CX_THREADS']}` is no number of threads", "CX_THREADS", remedy="e.g. 2")
+        memory_limit = variables.get("CX_MEMORY_LIMIT") or None
+        if memory_limit and not _MEMORY.match(memory_limit):
+            problems.add(f"`{memory_limit}` is no amount of memory", "CX_MEMORY_LIMIT", remedy="e.g. 4GB")
         problems.raise_if_any(ConfigurationError)
         return cls(
             data=DataDirectory(Path(variables.get("CX_DATA_DIR") or "data").expanduser().resolve()),
             engine=engine,
             as_of=as_of,
-            memory_limit=variables.get("CX_MEMORY_LIMIT") or None,
+            memory_limit=memory_limit,
             threads=threads,
             hash_key=variables.get("CX_HASH_KEY") or None,
         )
@@ -232,6 +248,7 @@ class Settings:
 
     @cached_property
     def company(self) -> CompanyPolicy:
+        """The company's own policy."""
         return self.policy(CompanyPolicy)
 
 
@@ -291,7 +308,7 @@ def hash_key(environment: Environment) -> str:
     """The key of keyed hashes: `CX_HASH_KEY`, else a random one made once in `warehouse/hash.key` (mode 0600).
 
     Raises:
-        ConfigurationError: if the key file is empty or cannot be read.
+        ConfigurationError: if the key file is empty or no text.
     """
     if environment.hash_key:
         return environment.hash_key
@@ -300,16 +317,17 @@ def hash_key(environment: Environment) -> str:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        key = path.read_text(encoding="ascii").strip()
-        if not key:
-            problems = Problems()
-            problems.add(
-                "the key file is empty",
-                f"warehouse/{path.name}",
-                remedy="restore it from a backup, or delete it to begin with new hashes",
-            )
-            problems.raise_if_any(ConfigurationError)
+        key = path.read_bytes().decode("ascii", "replace").strip()
+        if not key or "\ufffd" in key:
+            raise ConfigurationError(
+                Problem(
+                    "the key file is empty or no text",
+                    f"warehouse/{path.name}",
+                    remedy="restore it from a backup, or delete it to begin with new hashes",
+                )
+            ) from None
         return key
+    key = secrets.token_hex(32)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
-    return path.read_text(encoding="ascii").strip()
+        file.write(key)
+    return key

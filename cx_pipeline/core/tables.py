@@ -32,6 +32,7 @@ _ENGINE_TYPES: dict[str, str] = {
     "object": "JSON",
     "array": "VARCHAR[]",
 }
+_MAX_DECIMAL_DIGITS = 38
 _PHYSICAL = re.compile(
     r"^(varchar|text|string|date|timestamp|timestamp_ntz|time|double|bigint|integer|int|smallint|boolean|json"
     r"|decimal\(\d{1,2},\s*\d{1,2}\)|varchar\[\])$",
@@ -123,6 +124,7 @@ class Table:
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names of all columns, in the contract's order."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -190,13 +192,16 @@ def engine_type(logical_type: str, physical_type: str | None = None) -> str:
     """DuckDB type of an ODCS column; a known physicalType wins over the logical one.
 
     Raises:
-        ValueError: if the logical type is unknown.
+        ValueError: if the logical type is unknown, or a decimal has more than 38 digits.
     """
     if physical_type and _PHYSICAL.match(physical_type.strip()):
         text = physical_type.strip().upper()
+        digits = [int(number) for number in re.findall(r"\d+", text)]
+        if (digits and not 1 <= digits[0] <= _MAX_DECIMAL_DIGITS) or digits[1:] > digits[:1]:
+            raise ValueError(f"{physical_type} is no decimal of at most {_MAX_DECIMAL_DIGITS} digits")
         return {"TEXT": "VARCHAR", "STRING": "VARCHAR", "TIMESTAMP_NTZ": "TIMESTAMP", "INT": "INTEGER"}.get(
             text, text.replace(" ", "")
         )
     if logical_type not in _ENGINE_TYPES:
-        raise ValueError(f"unknown logical type {logical_type}")
+        raise ValueError(f"columns of logicalType `{logical_type}` cannot be staged")
     return _ENGINE_TYPES[logical_type]

@@ -85,7 +85,7 @@ class Warehouse:
         self._con = _connect(path, config)
         self._con.execute("SET TimeZone = 'UTC'")
         self._con.execute("SET enable_progress_bar = false")
-        self._depth = 0
+        self._is_open = self._is_doomed = False
 
     def close(self) -> None:
         """Close the connection; the lock on the file is given back."""
@@ -172,18 +172,25 @@ class Warehouse:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes inside become visible together or not at all; nested transactions join the outer one."""
-        if self._depth:
-            self._depth += 1
+        """All writes inside become visible together or not at all; nested transactions join the outer one.
+
+        Raises:
+            EngineError: at the end of the outer one, if the error of an inner one was caught on the way: half of its writes
+                would be there. Nothing is written then.
+        """
+        if self._is_open:
             try:
                 yield
-            finally:
-                self._depth -= 1
+            except BaseException:
+                self._is_doomed = True
+                raise
             return
         self._con.execute("BEGIN")
-        self._depth = 1
+        self._is_open, self._is_doomed = True, False
         try:
             yield
+            if self._is_doomed:
+                raise EngineError("a write inside this transaction failed, so that the whole is taken back")
         except BaseException:
             # After an engine error the transaction is gone already; there is nothing left to roll back then.
             with contextlib.suppress(duckdb.Error):
@@ -193,7 +200,7 @@ class Warehouse:
             self._con.execute("COMMIT")
             self._con.execute("CHECKPOINT")
         finally:
-            self._depth = 0
+            self._is_open = False
 
     def write(self, table: Table, frame: Frame) -> Written:
         """Replace a table by the frame's rows, ordered by key, if they keep the contract.
@@ -215,16 +222,20 @@ class Warehouse:
     def replace_partition(self, table: Table, frame: Frame, **partition: str) -> Written:
         """Replace only the rows whose columns equal the given values; the rest of the table stays.
 
+        The frame may be made of the table itself: it is read before anything is deleted.
+
         Raises:
             ContractBrokenError: if the table as a whole would break its contract; nothing changes then.
         """
         with self.transaction():
             self._ensure(table)
+            rows = self.materialise(frame, "replace_partition__new")
             conditions = " AND ".join(f"{quote_identifier(column)} = ?" for column in partition)
             self._con.execute(
                 f"DELETE FROM {_name(table.step, table.name)} WHERE {conditions}", list(partition.values())
             )
-            self._insert(table, table.name, frame)
+            self._insert(table, table.name, rows)
+            self.drop_temporary("replace_partition__new")
             audit = self._audit(table, table.name)
         return Written(table, self.n_rows(table.full_name), audit)
 
@@ -249,7 +260,7 @@ class Warehouse:
             )
             target = _name(table.step, table.name)
             self._con.execute(f"DELETE FROM {target} AS t USING replace_rows__keys AS k WHERE {matches}")
-            self._insert(table, table.name, nw.from_native(self._con.table("replace_rows__new")))
+            self._insert(table, table.name, self.temporary("replace_rows__new"))
             for name in ("replace_rows__new", "replace_rows__keys"):
                 self.drop_temporary(name)
             audit = self._audit(table, table.name)
@@ -354,10 +365,10 @@ def _name(step: str, table: str) -> str:
 def _connect(path: Path | None, config: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(str(path) if path else ":memory:", config=dict(config))
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         name = path.name if path else "memory"
         holder = _LOCK_HOLDER.search(str(error))
-        if "lock" in str(error).lower():
+        if "could not set lock" in str(error).lower():
             raise WarehouseLockedError(
                 Problem(
                     f"another process{f' (PID {holder.group(1)})' if holder else ''} has the database open",
@@ -374,10 +385,10 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200]
 
 
-def sanitised(error: duckdb.Error) -> str:
-    """An engine's message without quoted values, which may come from personal data."""
+def sanitised(error: Exception) -> str:
+    """An engine's message without quoted values and long numbers, which may be personal data."""
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", line)[:300]
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\d{4,}", "'...'", line)[:300]
 
 
 def _check_columns(table: Table, found: Mapping[str, str]) -> None:

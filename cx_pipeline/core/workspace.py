@@ -66,6 +66,7 @@ class Run:
 
     @property
     def data(self) -> DataDirectory:
+        """Layout of the data directory."""
         return self.environment.data
 
     @property
@@ -85,7 +86,7 @@ class Run:
         return self.settings.policy(policy)
 
 
-class Workspace(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Workspace(dg.ConfigurableResource):
     """The company's data directory and its warehouse, open for the time of a run.
 
     Attributes:
@@ -105,6 +106,7 @@ class Workspace(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Workspace]:
+        """Dagster's hook: read the configuration and hold the warehouse open while a run executes."""
         self._environment = self.environment()
         self._settings = Settings.load(self._environment.data.settings_file, all_policies())
         self._channels = tuple(load_channels(self._environment.data.channels)[0])

@@ -17,6 +17,7 @@ import polars as pl
 from cx_pipeline.identity.model import Atom
 from cx_pipeline.identity.policy import LinkagePolicy
 from cx_pipeline.identity.population import Population
+from cx_pipeline.identity.population import exclusive_channels as exclusive_channels
 
 IntArray = npt.NDArray[np.int64]
 

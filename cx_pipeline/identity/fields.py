@@ -41,6 +41,7 @@ class Field:
         name: column of the comparison table; an identifier's is numbered, because a namespace may be spelt anyhow.
         kind: how it is compared.
         is_personal: held by one person; a household or a namesake at the same address does not share it.
+        is_corporate: held by one organisation; others at its address or in its group do not share it.
         label: what a reader is told it is.
     """
 
@@ -48,6 +49,11 @@ class Field:
     kind: Kind
     is_personal: bool
     label: str
+    is_corporate: bool = False
+
+    def is_own(self, of_organisations: bool) -> bool:
+        """Whether related but different parties of this sort have values of their own."""
+        return self.is_corporate if of_organisations else self.is_personal
 
 
 _FIELDS = (
@@ -55,8 +61,8 @@ _FIELDS = (
     Field("surname", Kind.SURNAME, False, "surname"),
     Field("full", Kind.FULL_NAME, True, "full name"),
     Field("birth_date", Kind.DATE, True, "birth date"),
-    Field("organisation_name", Kind.TEXT, False, "organisation"),
-    Field("organisation_registration_id", Kind.IDENTIFIER, False, "registration id"),
+    Field("organisation_name", Kind.TEXT, False, "organisation", is_corporate=True),
+    Field("organisation_registration_id", Kind.IDENTIFIER, False, "registration id", is_corporate=True),
     Field("email", Kind.EMAIL, True, "e-mail"),
     Field("phone", Kind.CODE, False, "telephone"),
     Field("sex", Kind.CATEGORY, True, "sex"),
@@ -120,7 +126,7 @@ def _name_parts_of_full_names(records: pl.DataFrame) -> pl.DataFrame:
 def choose_fields(records: pl.DataFrame) -> tuple[Field, ...]:
     """The fields that can tell records apart: present, and with two values at least. None without any name."""
     identifiers = [
-        Field(f"identifier_{i}", Kind.IDENTIFIER, _is_personal(namespace), namespace)
+        Field(f"identifier_{i}", Kind.IDENTIFIER, _is_personal(namespace), namespace, _is_personal(namespace))
         for i, namespace in enumerate(_namespaces(records))
     ]
     present = [field for field in (*_FIELDS, *identifiers) if _varies(records, _source_column(records, field))]

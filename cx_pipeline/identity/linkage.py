@@ -22,8 +22,9 @@ from cx_pipeline.identity.blocking import Candidates, candidate_pairs, closure_p
 from cx_pipeline.identity.fields import choose_fields, comparison_columns
 from cx_pipeline.identity.model import Comparison, atoms, comparisons, numbering, splink_settings, training_rules
 from cx_pipeline.identity.policy import LinkagePolicy
+from cx_pipeline.identity.population import Population
 from cx_pipeline.identity.population_em import LevelArray
-from cx_pipeline.identity.scoring import estimate_population
+from cx_pipeline.identity.scoring import PairScorer, estimate_population
 
 if TYPE_CHECKING:
     import duckdb
@@ -197,14 +198,18 @@ def _link_with_population(
         levels = levels_of(left, right)
         drawn = population.sample(policy, of_organisations)
         drawn_levels = levels if len(left) == drawn.n_population else levels_of(drawn.left, drawn.right)
-        scorers[name], learnt[name] = estimate_population(
-            engine.table, chosen, (left, right, levels), (drawn.left, drawn.right, drawn_levels), drawn.n_population, policy
+        random = (drawn.left, drawn.right, drawn_levels)
+        scorer = estimate_population(
+            engine.table, chosen, (left, right, levels), random, drawn.n_population, of_organisations, policy
         )
-        found = scorers[name].edges(left, right, levels, policy.min_edge_log_odds)
-        left, right = closure_pairs(found, candidates, policy, population)
-        learnt[name]["n_closure_pairs"] = len(left)
-        if len(left):
-            found = pl.concat([found, scorers[name].edges(left, right, levels_of(left, right), policy.min_edge_log_odds)])
+        found = scorer.edges(left, right, levels, policy.min_edge_log_odds)
+        more = closure_pairs(found, candidates, policy, population)
+        if len(more[0]):
+            left, right = np.concatenate([left, more[0]]), np.concatenate([right, more[1]])
+            levels = np.concatenate([levels, levels_of(*more)])
+            scorer = scorer.refitted((left, right, levels), random, policy)
+            found = scorer.edges(left, right, levels, policy.min_edge_log_odds)
+        scorers[name], learnt[name] = scorer, scorer.learnt() | {"n_closure_pairs": len(more[0])}
         edges.append(found)
     first = next(iter(scorers.values()))
     settings = splink_settings(chosen, first.model.share_match, rules, use_term_frequencies=True, estimate=first.margins())

@@ -73,9 +73,9 @@ def _comparison(field: Field, names: set[str]) -> Comparison:
     name = field.name
     either_null = f'"{name}_l" IS NULL OR "{name}_r" IS NULL'
     if field.kind is Kind.GIVEN_NAME:
-        return Comparison(field, either_null, _given_name_levels("surname" in names), name)
+        return Comparison(field, either_null, _name_levels(name, "given_name_root", "surname" in names), name)
     if field.kind is Kind.SURNAME:
-        return Comparison(field, either_null, _surname_levels("given_name" in names), name)
+        return Comparison(field, either_null, _name_levels(name, "", "given_name" in names), name)
     if field.kind is Kind.FULL_NAME:
         return Comparison(field, "full_tokens_l IS NULL OR full_tokens_r IS NULL", _full_name_levels(), None)
     if field.kind is Kind.DATE:
@@ -92,7 +92,8 @@ def _comparison(field: Field, names: set[str]) -> Comparison:
     return Comparison(field, either_null, levels, name)
 
 
-# Both ways: one half alone is what relatives show when one of two records has its names in the other order.
+# One half alone is also what relatives show when one of two records has its names in the other order.
+_HALF_CROSSED = "given_name_l = surname_r OR surname_l = given_name_r"
 _CROSSED = (
     "jaro_winkler_similarity(given_name_l, surname_r) >= 0.9 AND jaro_winkler_similarity(surname_l, given_name_r) >= 0.9"
 )
@@ -110,28 +111,15 @@ def _same(column: str) -> str:
     return f'"{column}_l" = "{column}_r"'
 
 
-def _given_name_levels(has_surname: bool) -> tuple[tuple[str, str], ...]:
-    shorter = "least(length(given_name_l), length(given_name_r)) = 1 AND left(given_name_l, 1) = left(given_name_r, 1)"
-    crossed = (("stands as surname", _CROSSED),) if has_surname else ()
+def _name_levels(name: str, root: str, has_other_name: bool) -> tuple[tuple[str, str], ...]:
+    initial = f"least(length({name}_l), length({name}_r)) = 1 AND left({name}_l, 1) = left({name}_r, 1)"
+    same_root = f" OR {_same(root)}" if root else ""
     return (
-        ("same", _same("given_name")),
-        ("spelling or short form", f"{_jaro_winkler('given_name', 0.92)} OR {_same('given_name_root')}"),
-        *crossed,
-        (
-            "similar, initial or sound",
-            f"{_jaro_winkler('given_name', 0.8)} OR {shorter} OR {_same('given_name_soundex')}",
-        ),
-    )
-
-
-def _surname_levels(has_given_name: bool) -> tuple[tuple[str, str], ...]:
-    shorter = "least(length(surname_l), length(surname_r)) = 1 AND left(surname_l, 1) = left(surname_r, 1)"
-    crossed = (("stands as given name", _CROSSED),) if has_given_name else ()
-    return (
-        ("same", _same("surname")),
-        ("spelling", _jaro_winkler("surname", 0.92)),
-        *crossed,
-        ("similar, initial or sound", f"{_jaro_winkler('surname', 0.8)} OR {shorter} OR {_same('surname_soundex')}"),
+        ("same", _same(name)),
+        ("spelling or short form", _jaro_winkler(name, 0.92) + same_root),
+        *((("both names in the other's place", _CROSSED),) if has_other_name else ()),
+        ("similar, initial or sound", f"{_jaro_winkler(name, 0.8)} OR {initial} OR {_same(f'{name}_soundex')}"),
+        *((("one name in the other's place", _HALF_CROSSED),) if has_other_name else ()),
     )
 
 
@@ -325,8 +313,8 @@ def training_rules(table: pl.DataFrame, chosen: tuple[Comparison, ...]) -> list[
 # What matches and unrelated pairs look like before any data, best level first: worth a few dozen pairs, so that it decides
 # only where there are hardly any.
 _PRIOR_MATCH: dict[Kind, tuple[float, ...]] = {
-    Kind.GIVEN_NAME: (0.75, 0.12, 0.02, 0.05, 0.06),
-    Kind.SURNAME: (0.82, 0.07, 0.02, 0.03, 0.06),
+    Kind.GIVEN_NAME: (0.75, 0.12, 0.02, 0.05, 0.01, 0.05),
+    Kind.SURNAME: (0.82, 0.07, 0.02, 0.03, 0.01, 0.05),
     Kind.FULL_NAME: (0.55, 0.15, 0.12, 0.10, 0.06, 0.02),
     Kind.DATE: (0.80, 0.08, 0.04, 0.05, 0.01, 0.02),
     Kind.CODE: (0.75, 0.08, 0.07, 0.10),
@@ -336,8 +324,8 @@ _PRIOR_MATCH: dict[Kind, tuple[float, ...]] = {
     Kind.CATEGORY: (0.92, 0.08),
 }
 _PRIOR_UNRELATED: dict[Kind, tuple[float, ...]] = {
-    Kind.GIVEN_NAME: (0.01, 0.01, 0.002, 0.05, 0.928),
-    Kind.SURNAME: (0.005, 0.005, 0.002, 0.05, 0.938),
+    Kind.GIVEN_NAME: (0.01, 0.01, 0.0002, 0.05, 0.002, 0.9278),
+    Kind.SURNAME: (0.005, 0.005, 0.0002, 0.05, 0.002, 0.9378),
     Kind.FULL_NAME: (0.0002, 0.0005, 0.002, 0.01, 0.03, 0.9573),
     Kind.DATE: (0.0002, 0.001, 0.002, 0.03, 0.05, 0.9168),
     Kind.CODE: (0.005, 0.01, 0.04, 0.945),
@@ -351,9 +339,9 @@ _PRIOR_UNRELATED: dict[Kind, tuple[float, ...]] = {
 def expected_levels(comparison: Comparison) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Shares of the levels among matches and among unrelated pairs, expected before any data, lowest level first."""
     match, unrelated = list(_PRIOR_MATCH[comparison.field.kind]), list(_PRIOR_UNRELATED[comparison.field.kind])
-    if comparison.field.kind in (Kind.GIVEN_NAME, Kind.SURNAME) and comparison.n_levels == len(match) - 1:
-        # Without the other name there is no level for crossed names.
-        match, unrelated = match[:2] + match[3:], unrelated[:2] + unrelated[3:]
+    if comparison.field.kind in (Kind.GIVEN_NAME, Kind.SURNAME) and comparison.n_levels == len(match) - 2:
+        # Without the other name there are no levels for crossed names.
+        match, unrelated = (values[:2] + values[3:4] + values[5:] for values in (match, unrelated))
     return (
         tuple(value / sum(match) for value in reversed(match)),
         tuple(value / sum(unrelated) for value in reversed(unrelated)),

@@ -33,7 +33,7 @@ class LinkagePolicy:
         memory_limit_gb, n_threads: of the embedded engine; None: the engine's default.
     """
 
-    model: Literal["population", "splink"] = "splink"
+    model: Literal["population", "splink"] = "population"
     max_raw_pairs_per_record: int = 400
     max_raw_pairs: int = 25_000_000
     max_block_records: int = 80

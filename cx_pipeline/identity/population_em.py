@@ -40,13 +40,13 @@ class Variable:
 
     Attributes:
         name: of the comparison.
-        is_personal: not shared by related people: in class H it agrees as rarely as in U.
+        is_own: not shared by related parties: in class H it agrees as rarely as in U.
         prior_match: (levels,) what is expected of matches before any data, lowest level ("anything else") first.
         prior_unrelated: (levels,) likewise of unrelated pairs.
     """
 
     name: str
-    is_personal: bool
+    is_own: bool
     prior_match: tuple[float, ...]
     prior_unrelated: tuple[float, ...]
 
@@ -123,10 +123,10 @@ class Block:
         return (counts + joint * expected) / (totals + joint)
 
     def related(self, shared: FloatArray, unrelated: FloatArray) -> FloatArray:
-        """Shared variables as in the table `shared`, the personal ones, given those, as among unrelated pairs."""
+        """Shared variables as in the table `shared`, their own ones, given those, as among unrelated pairs."""
         slot = self.missing * self.n_cells
         for place, variable in enumerate(self.variables):
-            if not variable.is_personal:
+            if not variable.is_own:
                 slot = slot * self.radices[place] + self.digits[:, place]
         _, slot = np.unique(slot, return_inverse=True)
         total = np.bincount(slot, weights=unrelated)[slot]

@@ -8,7 +8,7 @@ belong here: the estimator itself (population_em.py) and the comparing (linkage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class PairScorer:
 
     model: PopulationModel
     chosen: tuple[Comparison, ...]
+    of_organisations: bool
+    n_records: int
     sources: ChannelPairs
     frequencies: dict[tuple[int, ...], TermFrequency]
 
@@ -66,8 +68,30 @@ class PairScorer:
             for members, rows in _frequency_rows(self.chosen, block.members, agrees):
                 adjustment = self.frequencies[members].adjustments(left[rows])
                 match[rows] += adjustment
-                if not any(self.chosen[member].field.is_personal for member in members):
+                if not any(self.chosen[member].field.is_own(self.of_organisations) for member in members):
                     related[rows] += adjustment
+
+    def refitted(self, candidates: ComparedPairs, drawn: ComparedPairs, policy: LinkagePolicy) -> PairScorer:
+        """The same variables and blocks, estimated from more candidates."""
+        found = Patterns.of(self.sources.appended_to(candidates[2], candidates[0], candidates[1]))
+        random = Patterns.of(self.sources.appended_to(drawn[2], drawn[0], drawn[1]))
+        groups = tuple(block.members for block in self.model.blocks)
+        n_records, n_pairs = self.n_records, self.model.n_pairs
+        model = fit(found, random, n_pairs, n_records, self.model.variables, groups, True, policy.max_em_iterations)
+        return replace(self, model=model)
+
+    def learnt(self) -> dict[str, Any]:
+        """What a report says of the estimate."""
+        model = self.model
+        return {
+            "expected_matches": model.share_match * model.n_pairs,
+            "expected_related": model.share_related * model.n_pairs,
+            "joined_fields": [
+                [variable.name for variable in block.variables] for block in model.blocks
+                if len(block.members) > 1 and not all(self.chosen[i].field.kind in _NAME_KINDS for i in block.members)
+            ],
+            "n_iterations": model.n_iterations,
+        }
 
     def margins(self) -> dict[str, tuple[list[float], list[float]]]:
         """M and u of each comparison on its own, lowest level first, for Splink's settings and charts."""
@@ -141,8 +165,9 @@ def estimate_population(
     candidates: ComparedPairs,
     drawn: ComparedPairs,
     n_pairs: float,
+    of_organisations: bool,
     policy: LinkagePolicy,
-) -> tuple[PairScorer, dict[str, Any]]:
+) -> PairScorer:
     """Fits the population model, joins dependent fields and fits again.
 
     Args:
@@ -151,14 +176,12 @@ def estimate_population(
         candidates: left, right, levels of the pairs that blocking found.
         drawn: left, right, levels of random pairs.
         n_pairs: of the population.
+        of_organisations: or of persons.
         policy: bounds.
-
-    Returns:
-        the scorer, and what was learnt for the report.
     """
     sources = ChannelPairs(table["channel"])
     variables = tuple(
-        Variable(comparison.field.name, comparison.field.is_personal, *expected_levels(comparison))
+        Variable(comparison.field.name, comparison.field.is_own(of_organisations), *expected_levels(comparison))
         for comparison in chosen
     ) + sources.variable(sources.share(drawn[0], drawn[1]))
     found = Patterns.of(sources.appended_to(candidates[2], candidates[0], candidates[1]))
@@ -177,14 +200,7 @@ def estimate_population(
         for block in model.blocks
         for members in _frequency_members(chosen, block.members)
     }
-    learnt = {
-        "n_patterns": len(found.counts),
-        "expected_matches": model.share_match * n_pairs,
-        "expected_related": model.share_related * n_pairs,
-        "joined_fields": [[variables[i].name for i in group] for group in joined if group not in groups],
-        "n_iterations": model.n_iterations,
-    }
-    return PairScorer(model, chosen, sources, frequencies), learnt
+    return PairScorer(model, chosen, of_organisations, table.height, sources, frequencies)
 
 
 def _frequency_members(chosen: tuple[Comparison, ...], block: tuple[int, ...]) -> list[tuple[int, ...]]:

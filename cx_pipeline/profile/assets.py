@@ -10,9 +10,10 @@ from cx_pipeline.core.frames import to_polars
 from cx_pipeline.core.warehouse import Frame
 from cx_pipeline.core.workspace import Run
 from cx_pipeline.profile import customers as master
+from cx_pipeline.profile import features as known
 from cx_pipeline.profile import golden, plots
 from cx_pipeline.profile import timeline as events
-from cx_pipeline.profile.policy import SurvivorshipPolicy
+from cx_pipeline.profile.policy import FeaturePolicy, SurvivorshipPolicy
 
 TABLES = load_step("profile")
 EVENT_TABLES = tuple(events.EVENT_KINDS)
@@ -46,7 +47,8 @@ def attribute_values(
     present = golden.present_columns(roles)
     stated = golden.values_of_records(parties, attributes, present)
     owners = golden.owners_of_records(xref, attributes, identifiers)
-    return golden.attribute_values(stated, owners, catalogue, run.policy(SurvivorshipPolicy), run.as_of)
+    values = golden.attribute_values(stated, owners, catalogue, run.policy(SurvivorshipPolicy), run.as_of)
+    return values.with_columns(nw.lit(run.as_of).alias("as_of"))
 
 
 @table_asset(
@@ -104,4 +106,39 @@ def attribution_coverage(run: Run, xref: nw.LazyFrame, *tables: nw.LazyFrame) ->
     return counted.with_columns(nw.lit(run.as_of).alias("as_of"))
 
 
-ASSETS = (attribute_values, customers, timeline, attribution_coverage)
+@table_asset(
+    TABLES["features"],
+    reads=(
+        "profile.timeline",
+        "staging.orders",
+        "staging.order_lines",
+        "staging.products",
+        "identity.identifier_xref",
+    ),
+    needs=("staging.clock",),
+    plot=plots.recency_at_cutoffs,
+)
+def features(
+    run: Run,
+    events_of_customers: nw.LazyFrame,
+    orders: nw.LazyFrame,
+    lines: nw.LazyFrame,
+    products: nw.LazyFrame,
+    xref: nw.LazyFrame,
+) -> Frame:
+    """One row per customer and cut-off: what was known of the customer on that day, as numbers for models.
+
+    Tonight's rows are scored; those at past cut-offs, of a fixed sample of customers, are what models learn from.
+    """
+    policy = run.policy(FeaturePolicy)
+    bought = run.warehouse.materialise(
+        known.bought_products(lines, orders, products, xref, run.as_of), "profile_bought_products"
+    )
+    days = run.warehouse.materialise(
+        known.customer_days(events_of_customers, orders, bought, xref, run.as_of), "profile_customer_days"
+    )
+    cutoffs = run.warehouse.frame(known.cutoffs(run.as_of, policy))
+    return known.features(days, known.panel(days, cutoffs, policy))
+
+
+ASSETS = (attribute_values, customers, timeline, attribution_coverage, features)

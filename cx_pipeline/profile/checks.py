@@ -6,6 +6,8 @@ import narwhals as nw
 
 from cx_pipeline.core.assets import table_check
 
+_COUNTED = {"n_orders": "order", "n_contacts": "campaign_contact", "n_responses": "campaign_response"}
+
 
 @table_check("profile.customers", reads=("profile.customers", "identity.customer_xref", "identity.identifier_xref"))
 def every_customer_id_has_one_profile(
@@ -48,9 +50,38 @@ def every_event_belongs_to_a_known_customer(timeline: nw.LazyFrame, customers: n
     return timeline.select("customer_id").unique().join(customers, on="customer_id", how="anti").select("customer_id")
 
 
+@table_check("profile.features", reads=("profile.features", "profile.timeline"))
+def no_feature_looks_into_the_future(features: nw.LazyFrame, timeline: nw.LazyFrame) -> nw.LazyFrame:
+    """Counted anew from the events up to each cut-off, orders, contacts, responses and the last event are those of the features."""
+
+    def counted(kind: str) -> nw.Expr:
+        return nw.when(nw.col("kind") == kind).then(1).otherwise(0).sum().cast(nw.Int64)
+
+    happened = timeline.select(
+        "customer_id",
+        nw.col("at").cast(nw.Date).alias("happened_on"),
+        nw.when((nw.col("kind") != "order") | (nw.col("value") > 0)).then(nw.col("kind")).otherwise(None).alias("kind"),
+    )
+    dates = features.select("customer_id", "as_of", *_COUNTED, "days_since_event")
+    anew = (
+        dates.select("customer_id", "as_of")
+        .join(happened, on="customer_id")
+        .filter(nw.col("happened_on") <= nw.col("as_of"))
+        .group_by("customer_id", "as_of")
+        .agg(*(counted(kind).alias(f"{name}_anew") for name, kind in _COUNTED.items()))
+    )
+    differs = nw.any_horizontal(
+        *(nw.col(name) != nw.col(f"{name}_anew").fill_null(0) for name in _COUNTED),
+        nw.col("days_since_event") < 0,
+        ignore_nulls=True,
+    )
+    return dates.join(anew, on=["customer_id", "as_of"], how="left").filter(differs)
+
+
 CHECKS = (
     every_customer_id_has_one_profile,
     every_attribute_has_one_winner,
     attributed_and_unattributed_money_is_all_money,
     every_event_belongs_to_a_known_customer,
+    no_feature_looks_into_the_future,
 )

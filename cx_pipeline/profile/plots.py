@@ -6,7 +6,7 @@ import narwhals as nw
 import polars as pl
 
 from cx_pipeline.core.frames import to_polars
-from cx_pipeline.core.plots import bars, lines
+from cx_pipeline.core.plots import band, bars, lines
 
 
 def values_by_status(values: nw.LazyFrame) -> str | None:
@@ -47,4 +47,27 @@ def events_by_month(timeline: nw.LazyFrame) -> str | None:
         return None
     return lines(
         counted.sort("month", "kind"), x="month", y="n", colour="kind", title="Events per month", y_title="events"
+    )
+
+
+def recency_at_cutoffs(features: nw.LazyFrame) -> str | None:
+    """Median days since the last order at each cut-off, with the middle half of customers around it."""
+    spread = to_polars(
+        features.filter(~nw.col("recency_days").is_null())
+        .group_by("as_of")
+        .agg(
+            nw.col("recency_days").quantile(share, "linear").alias(name)
+            for name, share in (("low", 0.25), ("middle", 0.5), ("high", 0.75))
+        )
+    )
+    if spread.is_empty():
+        return None
+    return band(
+        spread.sort("as_of"),
+        x="as_of",
+        y="middle",
+        low="low",
+        high="high",
+        title="Days since the last order at each cut-off: median and middle half",
+        y_title="days",
     )

@@ -131,24 +131,28 @@ def coverage(tables: Mapping[str, nw.LazyFrame], xref: nw.LazyFrame) -> nw.LazyF
     }
 
     def counted(name: str, rows: nw.LazyFrame) -> nw.LazyFrame:
-        amount = nw.col(money[name]) if name in money else nw.lit(None).cast(nw.Float64)
+        amount = (nw.col(money[name]) if name in money else nw.lit(None)).cast(nw.Decimal(18, 4))
         is_known = ~nw.col("customer_id").is_null()
+        marked = attributed(rows, xref).with_columns(
+            amount.alias("amount"), nw.lit(EVENT_KINDS[name].kind).alias("kind"), is_known.alias("is_known")
+        )
         return (
-            attributed(rows, xref)
-            .with_columns(
-                amount.cast(nw.Decimal(18, 4)).alias("amount"),
-                nw.lit(EVENT_KINDS[name].kind).alias("kind"),
-                is_known.alias("is_known"),
-            )
-            .group_by("channel", "kind")
+            marked.group_by("channel", "kind")
             .agg(
                 nw.len().cast(nw.Int64).alias("n_rows"),
                 nw.when(nw.col("is_known")).then(1).otherwise(0).sum().cast(nw.Int64).alias("n_attributed"),
                 nw.when(~nw.col("is_known")).then(1).otherwise(0).sum().cast(nw.Int64).alias("n_unattributed"),
+                nw.when(nw.col("amount").is_null()).then(0).otherwise(1).sum().alias("n_amounts"),
                 nw.col("amount").sum().alias("amount"),
                 nw.when(nw.col("is_known")).then(nw.col("amount")).otherwise(None).sum().alias("amount_attributed"),
                 nw.when(~nw.col("is_known")).then(nw.col("amount")).otherwise(None).sum().alias("amount_unattributed"),
             )
+            # A sum over rows without money is no money known, not zero.
+            .with_columns(
+                nw.when(nw.col("n_amounts") > 0).then(nw.col(name)).otherwise(None).alias(name)
+                for name in ("amount", "amount_attributed", "amount_unattributed")
+            )
+            .drop("n_amounts")
         )
 
     return nw.concat([counted(name, rows) for name, rows in tables.items()])

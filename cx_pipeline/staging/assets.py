@@ -1,6 +1,8 @@
 """Assets of the staging room, in flow order: one per channel, the manifest, the clock, one per record kind."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -30,20 +32,21 @@ KIND_TABLES = {str(table.properties["kind"]): table for table in TABLES.values()
 def channel_asset(channel: Channel) -> dg.AssetsDefinition:
     """The asset that takes a channel's extracts in: its rows and its rejected rows, and its part of the manifest."""
     tables = intake.channel_tables(channel)
-    rows, rejected = asset_key(tables.rows.full_name), asset_key(tables.rejected.full_name)
-    kind = {"group_name": "staging", "owners": OWNERS, "kinds": {"duckdb", "table"}}
+    rows = asset_key(tables.rows.full_name)
 
     @dg.multi_asset(
         name=f"staging__channel_{channel.name}",
         specs=[
             dg.AssetSpec(
-                rows,
-                description=tables.rows.description,
-                metadata=_schema(tables.rows),
-                deps=[["channels", "catalogue"]],
-                **kind,
-            ),  # type: ignore[arg-type]
-            dg.AssetSpec(rejected, description=tables.rejected.description, metadata=_schema(tables.rejected), **kind),  # type: ignore[arg-type]
+                asset_key(table.full_name),
+                description=table.description,
+                metadata={"dagster/column_schema": table.dagster_schema(), "dagster/table_name": table.full_name},
+                deps=deps,
+                group_name="staging",
+                owners=OWNERS,
+                kinds={"duckdb", "table"},
+            )
+            for table, deps in ((tables.rows, [["channels", "catalogue"]]), (tables.rejected, None))
         ],
         check_specs=[
             contract_check(tables.rows),
@@ -103,15 +106,17 @@ def _take_in(run: Run, channel: Channel, tables: intake.ChannelTables) -> Iterat
         yield check_result(tables.rows.full_name, name, offending, 0.0)
 
 
-def _schema(table: Table) -> dict[str, Any]:
-    return {"dagster/column_schema": table.dagster_schema(), "dagster/table_name": table.full_name}
+def channel_table(broken: BrokenChannel) -> str:
+    """Full name of the table of a broken channel; its file may have a name that no table can have."""
+    name = re.sub(r"\W", "_", broken.name, flags=re.ASCII)
+    return f"staging.channel_{name if name == broken.name else f'{name}_{zlib.crc32(broken.name.encode()):x}'}"
 
 
 def broken_channel_asset(broken: BrokenChannel) -> dg.AssetsDefinition:
     """An asset in place of a channel whose contract cannot be used: it says why, and fails when it is materialised."""
 
     @dg.asset(
-        key=asset_key(f"staging.channel_{broken.name}"),
+        key=asset_key(channel_table(broken)),
         description=f"The contract of this channel cannot be used.\n\n```\n{broken.error}\n```",
         group_name="staging",
         owners=OWNERS,
@@ -125,38 +130,43 @@ def broken_channel_asset(broken: BrokenChannel) -> dg.AssetsDefinition:
     return body
 
 
+def _prepared(
+    run: Run, channels: Sequence[Channel], kinds: Collection[str] = tuple(KIND_TABLES)
+) -> Iterator[tuple[Channel, nw.LazyFrame]]:
+    """The channels of some kinds with their rows as `canonical.prepare` makes them."""
+    policy = run.policy(StagingPolicy)
+    for channel in channels:
+        if channel.kind in kinds:
+            rows = run.warehouse.read(channel.table.full_name)
+            yield channel, canonical.prepare(rows, channel, policy, run.hash_key)
+
+
+def kind_asset(
+    kind: str, table: Table, channels: Sequence[Channel], broken: Sequence[BrokenChannel]
+) -> dg.AssetsDefinition:
+    """The canonical table of one record kind, made of the rows of all channels of that kind."""
+    own = [channel for channel in channels if channel.kind == kind]
+    waits_for = [channel_table(channel) for channel in broken] if own or kind == "party" else []
+
+    def body(run: Run) -> Frame:
+        policy = run.policy(StagingPolicy)
+        frames = [canonical.records(rows, channel, table, policy) for channel, rows in _prepared(run, own)]
+        delivered = canonical.union(frames, run.warehouse.empty(table))
+        if kind != "order":
+            return delivered
+        derived = canonical.orders_from_lines(run.warehouse.read("staging.order_lines"), delivered, policy)
+        return canonical.union([delivered, derived], run.warehouse.empty(table))
+
+    names = ", ".join(channel.name for channel in own) or "none"
+    body.__doc__ = f"{table.description}\n\nFrom the channels of kind {kind}: {names}."
+    lines = ["staging.order_lines"] if kind == "order" else []
+    return table_asset(table, needs=[*(channel.table.full_name for channel in own), *waits_for, *lines])(body)
+
+
 def kind_assets(channels: Sequence[Channel], broken: Sequence[BrokenChannel]) -> list[dg.AssetsDefinition]:
     """The canonical tables, one per record kind, and what all channels share: manifest, clock, identifiers, attributes."""
     names = [channel.table.full_name for channel in channels]
-    waits_for = [f"staging.channel_{channel.name}" for channel in broken]
-
-    def prepared(
-        run: Run, wanted: Callable[[Channel], bool] = lambda _: True
-    ) -> Iterator[tuple[Channel, nw.LazyFrame]]:
-        for channel in channels:
-            if wanted(channel):
-                rows = run.warehouse.read(channel.table.full_name)
-                yield channel, canonical.prepare(rows, channel, run.policy(StagingPolicy), run.hash_key)
-
-    def kind_asset(kind: str, table: Table) -> dg.AssetsDefinition:
-        own = [channel.table.full_name for channel in channels if channel.kind == kind]
-        broken_too = waits_for if own or kind == "party" else []
-
-        def body(run: Run) -> Frame:
-            policy = run.policy(StagingPolicy)
-            frames = [
-                canonical.records(rows, channel, table, policy)
-                for channel, rows in prepared(run, lambda channel: channel.kind == kind)
-            ]
-            delivered = canonical.union(frames, run.warehouse.empty(table))
-            if kind != "order":
-                return delivered
-            derived = canonical.orders_from_lines(run.warehouse.read("staging.order_lines"), delivered)
-            return canonical.union([delivered, derived], run.warehouse.empty(table))
-
-        body.__doc__ = f"{table.description}\n\nFrom the channels of kind {kind}: {', '.join(c.name for c in channels if c.kind == kind) or 'none'}."
-        lines = ["staging.order_lines"] if kind == "order" else []
-        return table_asset(table, needs=[*own, *broken_too, *lines])(body)
+    waits_for = [channel_table(channel) for channel in broken]
 
     @table_asset(TABLES["load_manifest"], needs=[*names, *waits_for])
     def load_manifest(run: Run) -> Frame:
@@ -176,7 +186,11 @@ def kind_assets(channels: Sequence[Channel], broken: Sequence[BrokenChannel]) ->
     def identifiers(run: Run) -> Frame:
         """One row per channel and identifier: every identifier ever seen, with when and how often."""
         policy = run.policy(StagingPolicy)
-        seen = [frame for channel, rows in prepared(run) for frame in canonical.seen_identifiers(rows, channel, policy)]
+        seen = [
+            frame
+            for channel, rows in _prepared(run, channels)
+            for frame in canonical.seen_identifiers(rows, channel, policy)
+        ]
         return canonical.identifiers(seen, run.warehouse.empty(TABLES["identifiers"]))
 
     @table_asset(TABLES["party_identifiers"], needs=names)
@@ -185,7 +199,7 @@ def kind_assets(channels: Sequence[Channel], broken: Sequence[BrokenChannel]) ->
         policy = run.policy(StagingPolicy)
         frames = [
             frame
-            for channel, rows in prepared(run, lambda channel: channel.kind == "party")
+            for channel, rows in _prepared(run, channels, ("party",))
             for frame in canonical.record_identifiers(rows, channel, policy)
         ]
         return canonical.union(frames, run.warehouse.empty(TABLES["party_identifiers"])).unique()
@@ -194,23 +208,25 @@ def kind_assets(channels: Sequence[Channel], broken: Sequence[BrokenChannel]) ->
     def identifier_pairs(run: Run) -> Frame:
         """One row per pair of identifiers seen together in events: evidence that both belong to one customer."""
         policy = run.policy(StagingPolicy)
-        frames = [
+        seen = [
             frame
-            for channel, rows in prepared(run, lambda channel: channel.kind not in ("party", "overlay"))
-            for frame in canonical.identifier_pairs(rows, channel, policy)
+            for channel, rows in _prepared(run, channels, KIND_TABLES.keys() - {"party", "overlay"})
+            for frame in canonical.seen_pairs(rows, channel, policy)
         ]
-        return canonical.union(frames, run.warehouse.empty(TABLES["identifier_pairs"]))
+        return canonical.identifier_pairs(seen, run.warehouse.empty(TABLES["identifier_pairs"]))
 
     @table_asset(TABLES["attributes"], needs=names)
     def attributes(run: Run) -> Frame:
         """One row per record and further fact about the customer; never evidence of identity."""
         policy = run.policy(StagingPolicy)
         frames = [
-            frame for channel, rows in prepared(run) for frame in canonical.further_attributes(rows, channel, policy)
+            frame
+            for channel, rows in _prepared(run, channels)
+            for frame in canonical.further_attributes(rows, channel, policy)
         ]
         return canonical.union(frames, run.warehouse.empty(TABLES["attributes"]))
 
-    kinds = [kind_asset(kind, table) for kind, table in KIND_TABLES.items()]
+    kinds = [kind_asset(kind, table, channels, broken) for kind, table in KIND_TABLES.items()]
     return [load_manifest, clock, *kinds, identifiers, party_identifiers, identifier_pairs, attributes]
 
 

@@ -7,14 +7,14 @@ Does not belong here: files and versions (`intake.py`), who an identifier belong
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
-from itertools import combinations
+from datetime import date, datetime
+from itertools import combinations, count
 
 import narwhals as nw
 import polars as pl
 
 from cx_pipeline.core.contract import Channel
-from cx_pipeline.core.frames import keyed_hash, to_polars, try_cast
+from cx_pipeline.core.frames import keyed_hash, lazy, to_polars, try_cast
 from cx_pipeline.core.tables import Table
 from cx_pipeline.core.vocabulary import role_column
 from cx_pipeline.staging.policy import StagingPolicy
@@ -33,7 +33,6 @@ TIME_ROLES = (
 )
 # Roles whose absence another role makes good.
 _DEFAULT_ROLES = {
-    "order.id": "record.id",
     "product.id": "record.id",
     "campaign.sent_at": "event.at",
     "campaign.responded_at": "event.at",
@@ -69,12 +68,10 @@ def prepare(rows: nw.LazyFrame, channel: Channel, policy: StagingPolicy, key: st
 
     `__value_<i>` is the keyed hash of `__raw_<i>` where the contract marks the column as personal. Distinct values are hashed, not rows.
     """
-    record_id = channel.column_of("record.id")
     by_place = nw.concat_str([nw.col("source_file"), nw.col("source_line").cast(nw.String)], separator=":")
-    prepared = rows.with_columns(
-        (nw.coalesce(nw.col(record_id).cast(nw.String), by_place) if record_id else by_place).alias("__record_id"),
-        _time_of(channel).alias("__at"),
-    )
+    ids = [nw.col(column).cast(nw.String) for column in channel.roles.get("record.id", ())]
+    given = [ids[0] if len(ids) == 1 else nw.concat_str(ids, separator=":")] if ids else []
+    prepared = _with_times(rows, channel).with_columns(nw.coalesce(*given, by_place).alias("__record_id"))
     for i, (namespace, column) in enumerate(identifier_columns(channel, policy)):
         prepared = prepared.with_columns(normalised_identifier(nw.col(column), namespace).alias(f"__raw_{i}"))
         if channel.table.column(column).is_personal:
@@ -88,19 +85,31 @@ def prepare(rows: nw.LazyFrame, channel: Channel, policy: StagingPolicy, key: st
     return prepared
 
 
-def _time_of(channel: Channel) -> nw.Expr:
-    columns = [
-        channel.roles[role][0]
-        for role in TIME_ROLES
-        if role in channel.roles and _is_time(channel, channel.roles[role][0])
-    ]
+def _with_times(rows: nw.LazyFrame, channel: Channel) -> nw.LazyFrame:
+    """`__at`: the first of the roles of time that a row has a value for; a text that is no ISO time counts for nothing."""
+    columns = [channel.roles[role][0] for role in TIME_ROLES if role in channel.roles]
+    columns = [column for column in columns if _is_castable(channel, column, "TIMESTAMP")]
     if not columns:
-        return nw.lit(None).cast(nw.Datetime("us"))
-    return nw.coalesce(*(nw.col(column).cast(nw.Datetime("us")) for column in columns))
+        return rows.with_columns(nw.lit(None).cast(nw.Datetime("us")).alias("__at"))
+    names = {f"__at_{i}": column for i, column in enumerate(columns)}
+    timed = try_cast(
+        rows.with_columns(nw.col(column).alias(name) for name, column in names.items()),
+        dict.fromkeys(names, "TIMESTAMP"),
+    )
+    return timed.with_columns(nw.coalesce(*(nw.col(name) for name in names)).alias("__at")).drop(*names)
 
 
-def _is_time(channel: Channel, column: str) -> bool:
-    return channel.table.column(column).engine_type in ("DATE", "TIMESTAMP")
+_TEXT, _NUMBERS, _TIMES = (
+    {"VARCHAR", "JSON"},
+    {"DOUBLE", "DECIMAL", "BIGINT", "INTEGER", "SMALLINT"},
+    {"DATE", "TIMESTAMP"},
+)
+
+
+def _is_castable(channel: Channel, column: str, wanted: str) -> bool:
+    """Whether a column's type can be understood as the wanted one; a number is no time, whatever an engine makes of it."""
+    found, wanted = (kind.partition("(")[0] for kind in (channel.table.column(column).engine_type, wanted))
+    return wanted in _TEXT or found in _TEXT or found == wanted or any({found, wanted} <= f for f in (_NUMBERS, _TIMES))
 
 
 def records(prepared: nw.LazyFrame, channel: Channel, table: Table, policy: StagingPolicy) -> nw.LazyFrame:
@@ -115,25 +124,31 @@ def records(prepared: nw.LazyFrame, channel: Channel, table: Table, policy: Stag
         policy: for the order of identifiers.
     """
     identifiers = identifier_columns(channel, policy)
+    derived = {
+        "channel": nw.lit(channel.name),
+        "record_id": nw.col("__record_id"),
+        "identifier_value": _first([nw.col(f"__value_{i}") for i in range(len(identifiers))]),
+        "identifier_namespace": _namespace(identifiers),
+    }
     columns: dict[str, nw.Expr] = {}
-    casts: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    types: dict[str, str] = {}
     for column in table.columns:
-        if column.name == "channel":
-            columns["channel"] = nw.lit(channel.name)
-        elif column.name == "record_id":
-            columns["record_id"] = nw.col("__record_id")
-        elif column.name == "identifier_value":
-            columns[column.name] = _first([nw.col(f"__value_{i}") for i in range(len(identifiers))])
-        elif column.name == "identifier_namespace":
-            columns[column.name] = _namespace(identifiers)
-        else:
-            role = column.roles[0]
-            sources = channel.roles.get(role, ()) or channel.roles.get(_DEFAULT_ROLES.get(role, ""), ())
-            columns[column.name] = _first([nw.col(name) for name in sources])
-            if role == "order.id" and role not in channel.roles:
-                columns[column.name] = nw.col("__record_id")
-            casts[column.name] = column.engine_type
-    return try_cast(prepared.select(*(expr.alias(name) for name, expr in columns.items())), casts)
+        if column.name in derived:
+            columns[column.name] = derived[column.name]
+            continue
+        role = column.roles[0]
+        parts: list[str] = []
+        for source in channel.roles.get(role, ()) or channel.roles.get(_DEFAULT_ROLES.get(role, ""), ()):
+            if _is_castable(channel, source, column.engine_type):
+                parts.append(f"__{column.name}_{len(parts)}")
+                sources[parts[-1]], types[parts[-1]] = source, column.engine_type
+        # An order without an order number is known by its record.
+        by_record = [nw.col("__record_id")] if role == "order.id" else []
+        columns[column.name] = _first([*map(nw.col, parts), *by_record])
+    typed = try_cast(prepared.with_columns(nw.col(source).alias(name) for name, source in sources.items()), types)
+    schema = lazy(table.empty()).collect_schema()
+    return typed.select(expression.cast(schema[name]).alias(name) for name, expression in columns.items())
 
 
 def _first(expressions: Sequence[nw.Expr]) -> nw.Expr:
@@ -157,36 +172,47 @@ def union(frames: Sequence[nw.LazyFrame], empty: nw.LazyFrame) -> nw.LazyFrame:
     return nw.concat([frame.select(nw.col(name).cast(dtype) for name, dtype in schema.items()) for frame in frames])
 
 
-def orders_from_lines(lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.LazyFrame:
+def orders_from_lines(lines: nw.LazyFrame, orders: nw.LazyFrame, policy: StagingPolicy) -> nw.LazyFrame:
     """One row per order that is known by its lines only: time, money, quantity summed over the lines.
 
     Args:
         lines: `staging.order_lines`; a line without order id is an order of its own.
         orders: orders that channels deliver themselves; their lines are not counted a second time.
+        policy: which identifier speaks for an order whose lines carry several: the strongest.
     """
+    order = ["channel", "order_id"]
     keyed = lines.with_columns(nw.coalesce(nw.col("order_id"), nw.col("record_id")).alias("order_id"))
     unknown = keyed.join(orders.select("order_id").unique(), on="order_id", how="anti")
-    totals = unknown.group_by("channel", "order_id").agg(
+    totals = unknown.group_by(*order).agg(
         nw.col("event_at").min(),
-        nw.col("order_amount").sum(),
-        nw.col("order_quantity").sum(),
-        nw.col("order_discount").sum(),
-        nw.col("order_cost").sum(),
+        *(nw.col(name).sum() for name in _SUMMED),
         nw.col("order_currency").min(),
         nw.col("order_returns_id").min(),
         nw.col("event_place").min(),
-        nw.col("identifier_namespace").min(),
-        nw.col("identifier_value").min(),
         *(nw.when(~nw.col(name).is_null()).then(1).otherwise(0).sum().alias(f"__n_{name}") for name in _SUMMED),
+    )
+    weakness = nw.lit(0)
+    for i, namespace in enumerate(policy.weak_namespaces, start=1):
+        weakness = nw.when(nw.col("identifier_namespace") == namespace).then(nw.lit(i)).otherwise(weakness)
+    named = ["identifier_namespace", "identifier_value"]
+    speaking = (
+        unknown.filter(~nw.col("identifier_value").is_null())
+        .select(*order, *named, weakness.alias("__weakness"))
+        .unique(order, keep="first", order_by=["__weakness", *named])
+        .drop("__weakness")
     )
     # A sum over nothing is nothing, not zero: whether a source has costs must stay visible.
     known = [nw.when(nw.col(f"__n_{name}") > 0).then(nw.col(name)).otherwise(None).alias(name) for name in _SUMMED]
-    return totals.with_columns(
-        *known,
-        nw.col("order_id").alias("record_id"),
-        nw.lit(None).cast(nw.String).alias("payment_method"),
-        nw.lit(None).cast(nw.String).alias("campaign_id"),
-    ).drop(*(f"__n_{name}" for name in _SUMMED))
+    return (
+        totals.join(speaking, on=order, how="left")
+        .with_columns(
+            *known,
+            nw.col("order_id").alias("record_id"),
+            nw.lit(None).cast(nw.String).alias("payment_method"),
+            nw.lit(None).cast(nw.String).alias("campaign_id"),
+        )
+        .drop(*(f"__n_{name}" for name in _SUMMED))
+    )
 
 
 _SUMMED = ("order_amount", "order_quantity", "order_discount", "order_cost")
@@ -232,11 +258,15 @@ def record_identifiers(prepared: nw.LazyFrame, channel: Channel, policy: Staging
     ]
 
 
-def identifier_pairs(prepared: nw.LazyFrame, channel: Channel, policy: StagingPolicy) -> list[nw.LazyFrame]:
-    """One row per pair of identifiers that a channel shows in one record, with how often and when."""
+def seen_pairs(prepared: nw.LazyFrame, channel: Channel, policy: StagingPolicy) -> list[nw.LazyFrame]:
+    """One row per pair of different identifiers that a channel shows in one record, with how often and when."""
     found = identifier_columns(channel, policy)
     return [
-        prepared.filter(~nw.col(f"__value_{i}").is_null() & ~nw.col(f"__value_{j}").is_null())
+        prepared.filter(
+            ~nw.col(f"__value_{i}").is_null()
+            & ~nw.col(f"__value_{j}").is_null()
+            & ((nw.col(f"__value_{i}") != nw.col(f"__value_{j}")) | nw.lit(found[i][0] != found[j][0]))
+        )
         .group_by(f"__value_{i}", f"__value_{j}")
         .agg(
             nw.len().cast(nw.Int64).alias("n_records"),
@@ -253,31 +283,41 @@ def identifier_pairs(prepared: nw.LazyFrame, channel: Channel, policy: StagingPo
     ]
 
 
+def identifier_pairs(seen: Sequence[nw.LazyFrame], empty: nw.LazyFrame) -> nw.LazyFrame:
+    """One row per channel and pair: several columns of one namespace put together."""
+    return union(seen, empty).group_by("channel", "left_namespace", "left_value", "right_namespace", "right_value").agg(
+        nw.col("n_records").sum().cast(nw.Int64),
+        nw.col("first_seen_at").min(),
+        nw.col("last_seen_at").max(),
+    )  # fmt: skip
+
+
 def further_attributes(prepared: nw.LazyFrame, channel: Channel, policy: StagingPolicy) -> list[nw.LazyFrame]:
     """One row per record and fact with a role `attribute.<name>`, and per second value of a personal role (`phone_2`)."""
-    found = [
-        (role.removeprefix("attribute."), columns[0])
-        for role, columns in channel.roles.items()
+    found = {
+        role.removeprefix("attribute."): cols[0]
+        for role, cols in channel.roles.items()
         if role.startswith("attribute.")
-    ]
-    found += [
-        (f"{role_column(role)}_{n}", column)
-        for role, columns in channel.roles.items()
-        if role.split(".")[0] in ("attribute", "person", "contact", "address")
-        for n, column in enumerate(columns[1:], start=2)
-    ]
+    }
+    for role, columns in channel.roles.items():
+        if role.split(".")[0] in ("attribute", "person", "contact", "address"):
+            name = role.removeprefix("attribute.") if role.startswith("attribute.") else role_column(role)
+            for n, column in enumerate(columns[1:], start=2):
+                # The contract may have an attribute of that very name; it keeps it.
+                free = next(f"{name}_{i}" for i in count(n) if f"{name}_{i}" not in found)
+                found[free] = column
     names = identifier_columns(channel, policy)
     return [
         prepared.filter(~nw.col(column).is_null()).select(
             nw.lit(channel.name).alias("channel"),
             nw.col("__record_id").alias("record_id"),
-            nw.lit(name.removeprefix("attribute_")).alias("attribute"),
+            nw.lit(name).alias("attribute"),
             nw.col(column).cast(nw.String).alias("value"),
             _namespace(names).alias("identifier_namespace"),
             _first([nw.col(f"__value_{i}") for i in range(len(names))]).alias("identifier_value"),
             nw.col("__at").alias("observed_at"),
         )
-        for name, column in found
+        for name, column in found.items()
     ]
 
 
@@ -303,7 +343,7 @@ def clock(
             for channel, rows in pairs
             for role in roles
             for column in channel.roles.get(role, ())
-            if _is_time(channel, column)
+            if _is_castable(channel, column, "TIMESTAMP")
         ]
         times = [time for time in latest if time is not None]
         if times:
@@ -312,8 +352,7 @@ def clock(
 
 
 def _latest(rows: nw.LazyFrame, column: str, until: datetime) -> datetime | None:
-    time = nw.col(column).cast(nw.Datetime("us"))
-    found = to_polars(rows.filter(time < until + timedelta(microseconds=1)).select(time.max().alias("latest")))[
-        "latest"
-    ][0]
-    return found if found is None else datetime.fromisoformat(found.isoformat())
+    times = try_cast(rows.select(nw.col(column).alias("time")), {"time": "TIMESTAMP"})
+    found = to_polars(times.filter(nw.col("time") <= until).select(nw.col("time").max()))["time"]
+    latest: datetime | None = found[0]
+    return latest

@@ -1,4 +1,4 @@
-"""Business checks of the staging room. (Those of a single channel stand on its asset, see `assets.channel_asset`.)"""
+"""Business checks of the staging room; those of a single channel stand on its asset (`assets.channel_asset`)."""
 
 from __future__ import annotations
 

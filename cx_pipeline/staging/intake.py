@@ -25,7 +25,7 @@ from cx_pipeline.core.extracts import ExtractFormat, LoadedExtract
 from cx_pipeline.core.frames import native, quote_identifier, to_polars
 from cx_pipeline.core.tables import Column, Rule, Table
 from cx_pipeline.core.warehouse import Warehouse, Written
-from cx_pipeline.staging.landing import IntakePlan, KnownFile, LandedFile, list_files, list_paths, plan_intake
+from cx_pipeline.staging.landing import KnownFile, LandedFile, list_files, list_paths, plan_intake
 from cx_pipeline.staging.versions import VERDICT, judge_versions
 
 _SOURCE = (
@@ -97,10 +97,16 @@ def _never_null(column: Column) -> Rule:
     return Rule(f"{column.name}_is_never_null", "not_null", (column.name,))
 
 
-def fingerprint(channel: Channel) -> str:
-    """SHA-256 of what decides how a channel's files are read: columns, types, rules, keys, format."""
+def fingerprint(channel: Channel, company_time_zone: str) -> str:
+    """SHA-256 of what decides how a channel's files are read: columns, types, rules, keys, format, time zones.
+
+    Descriptions, trust and roles may change without anything being read anew, but for the roles that tell versions apart.
+    """
     parts = (
-        channel.table.columns,
+        [(column.name, column.engine_type, column.required, column.format) for column in channel.table.columns],
+        record_key(channel),
+        channel.column_of("record.updated_at"),
+        company_time_zone,
         channel.table.rules,
         channel.delimiter,
         channel.encoding,
@@ -138,7 +144,8 @@ def take_in(
     """
     tables = channel_tables(channel)
     known = to_polars(warehouse.read_or_empty(manifest).filter(nw.col("channel") == channel.name))
-    plan = plan_intake(list_files(folder), _known_files(known), fingerprint(channel), full_refresh=full_refresh)
+    contract = fingerprint(channel, company_time_zone)
+    plan = plan_intake(list_files(folder), _known_files(known), contract, full_refresh=full_refresh)
     if plan.unreadable_again:
         raise ContractError(
             Problem(
@@ -164,11 +171,20 @@ def take_in(
             if plan.starts_over:
                 for table in (tables.rows, tables.rejected, tables.superseded):
                     warehouse.drop(table.full_name)
-            read = {file.name for file, _ in extracts}
-            replaced = [name for name in plan.replaced if name in read]
-            if extracts or plan.starts_over:
+            replaced = sorted({*plan.withdrawn, *(name for file, _ in extracts for name in plan.replaced[file.name])})
+            if extracts or replaced or plan.starts_over:
+                files = {
+                    entry.name for entry in _known_files(known) if entry.status == "loaded" and not plan.starts_over
+                }
+                newest = max([*(files - set(replaced)), *(file.name for file, _ in extracts)], default=None)
                 written = _merge(
-                    warehouse, channel, tables, [extract for _, extract in extracts], replaced, known, plan
+                    warehouse,
+                    channel,
+                    tables,
+                    [extract for _, extract in extracts],
+                    replaced,
+                    newest_file=newest if channel.properties.get("snapshot", False) else None,
+                    starts_over=plan.starts_over,
                 )
             else:
                 written = warehouse.audit(tables.rows)
@@ -181,8 +197,9 @@ def take_in(
                 manifest,
                 [] if plan.starts_over else known.to_dicts(),
                 extracts,
-                refused,
-                plan,
+                [*refused, *((file, "") for file in plan.repeated)],
+                replaced,
+                contract,
                 started_at,
             )
             warehouse.replace_partition(manifest, rows, channel=channel.name)
@@ -202,7 +219,8 @@ def _known_files(known: pl.DataFrame) -> list[KnownFile]:
     ]
 
 
-_REPLACED = "replaced by a newer file of this name"
+_REPLACED = "replaced by another file"
+_REPEATED = "its content has been loaded under another name"
 
 
 def missing_required_columns(
@@ -246,8 +264,9 @@ def _merge(
     tables: ChannelTables,
     extracts: list[LoadedExtract],
     replaced: list[str],
-    known: pl.DataFrame,
-    plan: IntakePlan,
+    *,
+    newest_file: str | None,
+    starts_over: bool,
 ) -> Written:
     """Sort new rows in among those that are there; only keys that new or replaced rows touch are looked at again."""
     table = tables.rows
@@ -258,15 +277,16 @@ def _merge(
     new_rejects = _union([warehouse.temporary(extract.rejected) for extract in extracts]) or warehouse.empty(
         tables.rejected
     )
-    is_first = plan.starts_over or not warehouse.has(table.full_name) or warehouse.n_rows(table.full_name) == 0
+    is_first = starts_over or not any(
+        warehouse.has(name) and warehouse.n_rows(name) for name in (table.full_name, tables.superseded.full_name)
+    )
     current = warehouse.read_or_empty(table)
     past = warehouse.read_or_empty(tables.superseded)
     key, is_declared = record_key(channel)
     updated_at = channel.column_of("record.updated_at")
-    newest = _newest_file(channel, extracts, known, plan)
     if is_first and not replaced:
         pool, touched = pending, None
-    elif key and newest is None:
+    elif key and newest_file is None:
         gone = nw.col("source_file").is_in(replaced) if replaced else nw.lit(False)
         touched = warehouse.materialise(
             nw.concat([pending.select(key), current.filter(gone).select(key), past.filter(gone).select(key)]).unique(),
@@ -282,7 +302,7 @@ def _merge(
         ]
         pool = nw.concat([frame.select(names) for frame in (*kept, pending)])
     judged = warehouse.materialise(
-        judge_versions(pool, key=key, updated_at=updated_at, key_is_declared=is_declared, newest_file=newest),
+        judge_versions(pool, key=key, updated_at=updated_at, key_is_declared=is_declared, newest_file=newest_file),
         "judged_rows",
     )
     standing = judged.filter(nw.col(VERDICT) == "current").drop(VERDICT)
@@ -316,23 +336,11 @@ def _merge(
 def record_key(channel: Channel) -> tuple[list[str], bool]:
     """The columns that identify a record of a channel, and whether the contract declares them as key.
 
-    The declared primary key, else the column with the role `record.id`.
+    The declared primary key, else the columns with the role `record.id`.
     """
     if channel.table.primary_key:
         return list(channel.table.primary_key), True
-    column = channel.column_of("record.id")
-    return ([column] if column else []), False
-
-
-def _newest_file(channel: Channel, extracts: list[LoadedExtract], known: pl.DataFrame, plan: IntakePlan) -> str | None:
-    """For snapshot channels the greatest name of a loaded file; independent of the order of arrival."""
-    if not channel.properties.get("snapshot", False):
-        return None
-    loaded = (
-        [] if plan.starts_over else [row["file"] for row in known.iter_rows(named=True) if row["status"] == "loaded"]
-    )
-    names = [*loaded, *(file.name for file in plan.load)]
-    return max(names) if names and extracts else None
+    return list(channel.roles.get("record.id", ())), False
 
 
 def _as_rejected(rows: nw.LazyFrame, channel: Channel, key: list[str]) -> nw.LazyFrame:
@@ -343,10 +351,16 @@ def _as_rejected(rows: nw.LazyFrame, channel: Channel, key: list[str]) -> nw.Laz
         fields = ", ".join(f"{quote_identifier(name)} := {quote_identifier(name)}" for name in columns)
         return relation.project(f"*, CAST(to_json(struct_pack({fields})) AS VARCHAR) AS raw_row")
 
+    def as_json_on_spark(data: Any) -> Any:
+        from pyspark.sql import functions
+
+        return data.withColumn("raw_row", functions.to_json(functions.struct(*columns), {"ignoreNullFields": "false"}))
+
     with_json = native(
         rows,
         duckdb=as_json,
         polars=lambda data: data.with_columns(pl.struct(columns).struct.json_encode().alias("raw_row")),
+        pyspark=as_json_on_spark,
     )
     return with_json.select("source_file", "source_line", nw.lit(rule).alias("rule"), "raw_row")
 
@@ -362,44 +376,51 @@ def _manifest_rows(
     manifest: Table,
     known: list[dict[str, Any]],
     extracts: list[tuple[LandedFile, LoadedExtract]],
-    refused: list[tuple[LandedFile, str]],
-    plan: IntakePlan,
+    not_loaded: list[tuple[LandedFile, str]],
+    replaced: list[str],
+    contract: str,
     started_at: datetime,
 ) -> pl.DataFrame:
-    """The channel's manifest: files of earlier nights, with their rows counted anew, and tonight's."""
-    staged, rejected, superseded = (
-        _rows_per_file(warehouse, table) for table in (tables.rows, tables.rejected, tables.superseded)
-    )
-    contract = fingerprint(channel)
-    read_tonight = {file.name for file, _ in extracts}
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    """The channel's manifest: files of earlier nights, with their rows counted anew, and tonight's.
 
-    def entry(file: LandedFile, status: str, reason: str | None, n_read: int = 0) -> None:
-        rows[(file.name, file.sha256)] = {
-            "channel": channel.name, "file": file.name, "sha256": file.sha256, "status": status, "reason": reason,
-            "rows_read": n_read, "contract_sha256": contract, "loaded_at": started_at,
-        }  # fmt: skip
-
-    before = {(row["file"], row["sha256"]): row for row in known}
-    for name, row in before.items():
-        if row["status"] == "loaded":
-            rows[name] = {**row, "reason": _REPLACED} if row["file"] in read_tonight else row
-    for file in plan.repeated:
-        entry(file, "repeated", "its content has been loaded under another name")
-        rows[(file.name, file.sha256)] |= {
-            "loaded_at": before.get((file.name, file.sha256), {"loaded_at": started_at})["loaded_at"]
-        }
-    for file, extract in extracts:
-        entry(file, "loaded", None, extract.n_read)
-    for file, reason in refused:
-        entry(file, "refused", reason)
-    for row in rows.values():
-        counts = row["status"] == "loaded" and row["reason"] != _REPLACED
-        row["rows_staged"] = staged.get(row["file"], 0) if counts else 0
-        row["rows_rejected"] = rejected.get(row["file"], 0) if counts else 0
-        row["rows_superseded"] = (
-            superseded.get(row["file"], 0) if counts else (row["rows_read"] if row["status"] == "loaded" else 0)
+    `not_loaded` are files with the reason why they are refused, "" where their content is loaded under another name; `replaced`
+    are names whose earlier content is history now.
+    """
+    counts = {
+        column: _rows_per_file(warehouse, table)
+        for column, table in (
+            ("rows_staged", tables.rows),
+            ("rows_rejected", tables.rejected),
+            ("rows_superseded", tables.superseded),
         )
+    }
+    before = {(row["file"], row["sha256"]): row for row in known}
+    rows = {
+        key: {**row, "reason": _REPLACED} if row["file"] in replaced else row
+        for key, row in before.items()
+        if row["status"] == "loaded"
+    }
+    new = {
+        "channel": channel.name,
+        "reason": None,
+        "rows_read": 0,
+        "contract_sha256": contract,
+        "loaded_at": started_at,
+    }
+    for file, reason in not_loaded:
+        key = (file.name, file.sha256)
+        status = {"status": "refused", "reason": reason} if reason else {"status": "repeated", "reason": _REPEATED}
+        seen_at = before[key]["loaded_at"] if key in before else started_at
+        rows[key] = {**new, **status, "file": file.name, "sha256": file.sha256, "loaded_at": seen_at}
+    for file, extract in extracts:
+        status = {"status": "loaded", "file": file.name, "sha256": file.sha256}
+        rows[file.name, file.sha256] = {**new, **status, "rows_read": extract.n_read}
+    for row in rows.values():
+        is_history = row["reason"] == _REPLACED
+        is_current = row["status"] == "loaded" and not is_history
+        row.update({column: n.get(row["file"], 0) if is_current else 0 for column, n in counts.items()})
+        if is_history:
+            row["rows_superseded"] = row["rows_read"]
     return pl.DataFrame(list(rows.values()), schema=manifest.polars_schema())
 
 

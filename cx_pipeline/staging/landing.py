@@ -46,24 +46,22 @@ class IntakePlan:
 
     Attributes:
         load: files whose content is new.
-        replaced: names whose earlier content is replaced by a file to load (same name, new content).
-        repeated: files whose content has been loaded under another name.
+        replaced: name of a file to load -> names whose rows go once it is loaded: its own, where it had other content, and
+            the later name under which its content was loaded before.
+        repeated: files whose content is loaded under another name.
+        withdrawn: names whose rows go because the file is now a copy of another one.
         refused: files that must not be read, with their reasons.
         starts_over: whether everything staged before is read anew (other contract, or a full refresh).
         unreadable_again: names of loaded files that would have to be read anew but lie in landing no more.
     """
 
     load: tuple[LandedFile, ...]
-    replaced: tuple[str, ...]
+    replaced: Mapping[str, tuple[str, ...]]
     repeated: tuple[LandedFile, ...]
+    withdrawn: tuple[str, ...]
     refused: tuple[LandedFile, ...]
     starts_over: bool = False
     unreadable_again: tuple[str, ...] = ()
-
-    @property
-    def changes_rows(self) -> bool:
-        """Whether any row of the channel's tables changes."""
-        return bool(self.load) or self.starts_over
 
 
 def list_files(folder: Path) -> list[LandedFile]:
@@ -75,10 +73,15 @@ def list_files(folder: Path) -> list[LandedFile]:
     root = folder.resolve()
     files = []
     for path in _all_paths(folder):
-        name = path.relative_to(folder).as_posix()
-        refusal = _refusal(path, root)
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest() if refusal else _sha256(path)
-        files.append(LandedFile(name, path, digest, refusal))
+        raw_name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
+        digest, refusal = "", _refusal(path, root)
+        if not refusal:
+            try:
+                digest = _sha256(path)
+            except OSError as error:
+                refusal = f"it cannot be read ({error.strerror})"
+        name = raw_name.decode("utf-8", "backslashreplace")
+        files.append(LandedFile(name, path, digest or hashlib.sha256(raw_name).hexdigest(), refusal))
     return files
 
 
@@ -111,7 +114,7 @@ def _refusal(path: Path, root: Path) -> str:
     if not path.name.lower().endswith(SUFFIXES):
         return f"not a file type that is read here ({', '.join(SUFFIXES)})"
     try:
-        path.name.encode("utf-8")
+        str(path).encode("utf-8")
     except UnicodeEncodeError:
         return "a file name that is not valid UTF-8"
     return ""
@@ -127,6 +130,9 @@ def plan_intake(
 ) -> IntakePlan:
     """Decide by content what to read.
 
+    Content that lies in landing under several names counts once, under the first of them in alphabetical order: so the
+    result is the same in whatever order the copies arrived.
+
     Args:
         files: what lies in landing now.
         known: the channel's rows of the load manifest.
@@ -134,31 +140,49 @@ def plan_intake(
         full_refresh: read everything anew.
     """
     files = list(files)
+    readable = {file.name: file for file in files if not file.refusal}
     loaded = [entry for entry in known if entry.status == "loaded"]
     starts_over = bool(loaded) and (full_refresh or any(entry.contract_sha256 != contract_sha256 for entry in loaded))
     gone: tuple[str, ...] = ()
     if starts_over:
-        present = {file.sha256 for file in files}
-        gone = tuple(sorted(entry.name for entry in loaded if entry.sha256 not in present)) if not full_refresh else ()
+        if not full_refresh:
+            present = {file.sha256 for file in readable.values()}
+            gone = tuple(sorted(e.name for e in loaded if e.name not in readable and e.sha256 not in present))
         loaded = []
-    current: dict[str, str] = {entry.name: entry.sha256 for entry in loaded}
-    by_content: Mapping[str, str] = {digest: name for name, digest in current.items()}
+    current = {entry.name: _content(entry) for entry in loaded}
+    # Content that is replaced under its name tonight is still needed where a copy of it lies under another name.
+    owner = {
+        content: name
+        for name, content in current.items()
+        if name not in readable or _content(readable[name]) == content
+    }
     load: list[LandedFile] = []
+    replaced: dict[str, tuple[str, ...]] = {}
     repeated: list[LandedFile] = []
-    taken: dict[str, str] = dict(by_content)
-    for file in files:
-        if file.refusal or current.get(file.name) == file.sha256:
+    for name, file in sorted(readable.items()):
+        content = _content(file)
+        known_as = owner.get(content)
+        if known_as == name:
             continue
-        if file.sha256 in taken:
+        if known_as is not None and known_as < name:
             repeated.append(file)
             continue
-        taken[file.sha256] = file.name
         load.append(file)
+        replaced[name] = tuple(other for other in (name if name in current else None, known_as) if other)
+        owner[content] = name
+    moved = {other for names in replaced.values() for other in names}
     return IntakePlan(
         load=tuple(load),
-        replaced=tuple(file.name for file in load if file.name in current),
+        replaced=replaced,
         repeated=tuple(repeated),
+        withdrawn=tuple(file.name for file in repeated if file.name in current and file.name not in moved),
         refused=tuple(file for file in files if file.refusal),
         starts_over=starts_over,
         unreadable_again=gone,
     )
+
+
+def _content(file: LandedFile | KnownFile) -> tuple[str, str]:
+    """What makes two files copies of one another: their bytes, read in the same format."""
+    name = file.name.lower()
+    return file.sha256, next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")

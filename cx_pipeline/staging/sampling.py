@@ -87,8 +87,7 @@ def _head(path: Path, scratch: Path) -> Path:
         pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect().write_parquet(target)
         return target
     target = scratch / ("head.jsonl" if name.endswith(".jsonl") else "head.csv")
-    source = gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb")
-    with source as file, target.open("wb") as out:
+    with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file, target.open("wb") as out:
         n_bytes = 0
         for line in itertools.islice(file, SAMPLE_ROWS + 1):
             out.write(line)

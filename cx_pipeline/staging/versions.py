@@ -34,13 +34,14 @@ def judge_versions(
         key_is_declared: whether the contract's keys (not only the role record.id) say that the key is unique.
         newest_file: for snapshot channels: only rows of this file are current.
     """
+    is_old = nw.col("source_file") != newest_file if newest_file is not None else nw.lit(False)
     if not key:
-        judged = rows.with_columns(nw.lit("current").alias(VERDICT))
-        return _only_newest_file(judged, newest_file)
+        return rows.with_columns(nw.when(is_old).then(nw.lit("superseded")).otherwise(nw.lit("current")).alias(VERDICT))
     has_key = ~nw.any_horizontal(*(nw.col(name).is_null() for name in key), ignore_nulls=False)
     version = [updated_at] if updated_at else []
-    numbered = rows.with_columns(has_key.alias("__has_key"), nw.lit(1).alias("__one"))
-    partition = [*key, "__has_key"]
+    numbered = rows.with_columns(has_key.alias("__has_key"), is_old.alias("__is_old"), nw.lit(1).alias("__one"))
+    # A snapshot stands by itself: nothing in an older one can supersede a row of it.
+    partition = [*key, "__has_key", "__is_old"]
     numbered = numbered.with_columns(
         nw.col("__one").cum_sum().over(*partition, *version, "source_file", order_by="source_line").alias("__repeat")
         if key_is_declared
@@ -53,25 +54,12 @@ def judge_versions(
         nw.col("__one").cum_sum().over(*partition, "__contradicts", order_by=order).alias("__nth"),
         nw.col("__one").sum().over(*partition, "__contradicts").alias("__n"),
     )
+    stands = ~nw.col("__is_old") & (~nw.col("__has_key") | (nw.col("__nth") == nw.col("__n")))
     verdict = (
-        nw.when(~nw.col("__has_key"))
-        .then(nw.lit("current"))
-        .otherwise(
-            nw.when(nw.col("__contradicts"))
-            .then(nw.lit("rejected"))
-            .otherwise(
-                nw.when(nw.col("__nth") == nw.col("__n")).then(nw.lit("current")).otherwise(nw.lit("superseded"))
-            )
-        )
+        nw.when(nw.col("__contradicts"))
+        .then(nw.lit("rejected"))
+        .otherwise(nw.when(stands).then(nw.lit("current")).otherwise(nw.lit("superseded")))
     )
-    judged = judged.with_columns(verdict.alias(VERDICT)).drop(
-        "__has_key", "__one", "__repeat", "__contradicts", "__nth", "__n"
+    return judged.with_columns(verdict.alias(VERDICT)).drop(
+        "__has_key", "__is_old", "__one", "__repeat", "__contradicts", "__nth", "__n"
     )
-    return _only_newest_file(judged, newest_file)
-
-
-def _only_newest_file(judged: nw.LazyFrame, newest_file: str | None) -> nw.LazyFrame:
-    if newest_file is None:
-        return judged
-    is_old = (nw.col(VERDICT) == "current") & (nw.col("source_file") != newest_file)
-    return judged.with_columns(nw.when(is_old).then(nw.lit("superseded")).otherwise(nw.col(VERDICT)).alias(VERDICT))
