@@ -30,6 +30,7 @@ from cx_pipeline.core.settings import DataDirectory, Environment, Settings, hash
 if TYPE_CHECKING:
     from cx_pipeline.core.contract import BrokenChannel, Channel
     from cx_pipeline.profile.card import Card
+    from cx_pipeline.staging.sampling import FileSample
 
 _PLAIN_WIDTH = 10_000
 _INTERRUPTED = 130
@@ -400,7 +401,9 @@ def validate() -> None:
     from cx_pipeline.core.contract import load_channels
     from cx_pipeline.core.warehouse import Warehouse
     from cx_pipeline.core.workspace import all_policies
-    from cx_pipeline.staging.sampling import sample_channel
+    from cx_pipeline.staging.intake import missing_required_columns
+    from cx_pipeline.staging.landing import list_refusals
+    from cx_pipeline.staging.sampling import FileSample, sample_channel
 
     environment = Environment.read()
     data = environment.data
@@ -417,28 +420,19 @@ def validate() -> None:
         problems.append(_no_channels(data))
     n_files = n_suspicious = n_refused = 0
     with Warehouse(None) as scratch:
-        from cx_pipeline.staging.intake import missing_required_columns
-
         for channel in channels:
             folder = data.landing / channel.name
             problems += missing_required_columns(scratch, channel, folder, settings.company.time_zone)
-            for sample in sample_channel(scratch, channel, folder, settings.company.time_zone):
+            samples = sample_channel(scratch, channel, folder, settings.company.time_zone)
+            samples += [FileSample(channel.name, name, refusal=reason) for name, reason in list_refusals(folder)]
+            for sample in samples:
                 n_files += 1
-                notes = []
+                notes = _sample_notes(sample)
                 n_refused += bool(sample.refusal)
-                if sample.refusal:
-                    notes.append(f"refused: {sample.refusal}")
-                if sample.n_rejected:
-                    rules = ", ".join(f"{rule} ({n})" for rule, n in sample.broken_rules[:3])
-                    notes.append(f"{sample.n_rejected} of the first {sample.n_rows} rows break the contract: {rules}")
-                if sample.columns_missing:
-                    notes.append(f"columns missing: {', '.join(sample.columns_missing)}")
-                if sample.columns_extra:
-                    notes.append(f"columns not in the contract: {', '.join(sample.columns_extra)}")
                 n_suspicious += bool(notes)
                 for note in notes:
                     console.print(f"landing/{channel.name}/{sample.file}: {note}", markup=False, highlight=False)
-    for note in _landing_notes(data, [channel.name for channel in (*channels, *broken)]):
+    for note in _landing_notes(data, [*(c.name for c in channels), *(b.name for b in broken)]):
         console.print(note, markup=False, highlight=False)
     if problems:
         raise ConfigurationError(problems, "Not usable as it is:")
@@ -452,6 +446,21 @@ def validate() -> None:
                 "files cannot be read, so that a run would stop", "landing", n_refused, remedy="mend or remove them"
             )
         )
+
+
+def _sample_notes(sample: FileSample) -> list[str]:
+    """What there is to see in the first rows of a file, a sentence each."""
+    notes = []
+    if sample.refusal:
+        notes.append(f"refused: {sample.refusal}")
+    if sample.n_rejected:
+        rules = ", ".join(f"{rule} ({n})" for rule, n in sample.broken_rules[:3])
+        notes.append(f"{sample.n_rejected} of the first {sample.n_rows} rows break the contract: {rules}")
+    if sample.columns_missing:
+        notes.append(f"columns missing: {', '.join(sample.columns_missing)}")
+    if sample.columns_extra:
+        notes.append(f"columns not in the contract: {', '.join(sample.columns_extra)}")
+    return notes
 
 
 @app.command()

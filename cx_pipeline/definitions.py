@@ -17,11 +17,17 @@ import cx_pipeline.engagement.assets
 import cx_pipeline.engagement.checks
 import cx_pipeline.identity.assets
 import cx_pipeline.identity.checks
+import cx_pipeline.metrics.assets
+import cx_pipeline.metrics.checks
 import cx_pipeline.profile.assets
 import cx_pipeline.profile.checks
 import cx_pipeline.reporting.assets
+import cx_pipeline.segmentation.assets
+import cx_pipeline.segmentation.checks
 import cx_pipeline.staging.assets
 import cx_pipeline.staging.checks
+import cx_pipeline.value.assets
+import cx_pipeline.value.checks
 from cx_pipeline import automation
 from cx_pipeline.core.contract import BrokenChannel, Channel, load_channels
 from cx_pipeline.core.settings import Environment
@@ -35,6 +41,9 @@ ROOMS: tuple[tuple[ModuleType, ModuleType], ...] = (
     (cx_pipeline.channels.assets, cx_pipeline.channels.checks),
     (cx_pipeline.identity.assets, cx_pipeline.identity.checks),
     (cx_pipeline.profile.assets, cx_pipeline.profile.checks),
+    (cx_pipeline.metrics.assets, cx_pipeline.metrics.checks),
+    (cx_pipeline.segmentation.assets, cx_pipeline.segmentation.checks),
+    (cx_pipeline.value.assets, cx_pipeline.value.checks),
     (cx_pipeline.engagement.assets, cx_pipeline.engagement.checks),
 )
 

@@ -21,7 +21,7 @@ import tempfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -132,15 +132,25 @@ def load_extract(
     """
     kind = _kind(path, source_file)
     _check_format(fmt)
+    if not con.execute("SELECT current_setting('preserve_insertion_order')").fetchall()[0][0]:
+        raise ConfigurationError(
+            Problem("the engine does not keep rows in order", remedy="leave preserve_insertion_order on")
+        )
     load = _Load(con, path, table, fmt, source_file)
     try:
         return load.parquet() if kind == ".parquet" else load.text(is_json=kind == ".jsonl")
     except duckdb.OutOfMemoryException:
-        raise EngineError(Problem("the engine ran out of memory", source_file, remedy="raise CX_MEMORY_LIMIT")) from None
+        raise EngineError(
+            Problem("the engine ran out of memory", source_file, remedy="raise CX_MEMORY_LIMIT")
+        ) from None
     except duckdb.Error as error:
         if kind == ".parquet":
             raise UnreadableExtractError(
-                Problem(f"the Parquet file is corrupt inside ({type(error).__name__})", source_file, remedy="ask the source to send it again")
+                Problem(
+                    f"the Parquet file is corrupt inside ({type(error).__name__})",
+                    source_file,
+                    remedy="ask the source to send it again",
+                )
             ) from None
         raise EngineError(Problem(f"the engine failed while reading ({type(error).__name__})", source_file)) from None
 
@@ -157,7 +167,8 @@ def read_header(con: duckdb.DuckDBPyConnection, path: Path, fmt: ExtractFormat) 
         _check_magic_of_parquet(path, path.name)
         with _work_folder(con) as folder:
             return tuple(name for name, _, _ in _parquet_columns(con.cursor(), _literal_path(path, folder), path.name))
-    start = b"".join(_starting(_text_chunks(path, fmt, path.name), _MAX_HEADER_BYTES))
+    _, chunks = _text_chunks(path, fmt, path.name)
+    start = b"".join(_starting(chunks, _MAX_HEADER_BYTES))
     return _json_keys(start) if kind == ".jsonl" else _csv_header(start, fmt, path.name).names
 
 
@@ -193,14 +204,24 @@ class _Load:
     def text(self, *, is_json: bool) -> LoadedExtract:
         """CSV and JSON lines."""
         with _work_folder(self.con) as folder:
-            file, structure = _as_utf8(self.path, self.fmt, self.source_file, folder)
+            file, structure = _as_utf8(
+                self.path, replace(self.fmt, quote="") if is_json else self.fmt, self.source_file, folder
+            )
             header = _Header((), 0, False) if is_json else _csv_header(structure.start, self.fmt, self.source_file)
             if structure.n_lines == 0 or not (is_json or header.names):
                 return self._empty()
-            layout = _json_layout(structure.start, self.table) if is_json else _csv_layout(header, self.table, self.source_file)
+            layout = (
+                _json_layout(structure.start, self.table)
+                if is_json
+                else _csv_layout(header, self.table, self.source_file)
+            )
             # Of a single column the engine cannot tell a blank line from an empty value.
             is_plain = is_json or (header.is_first_line and len(header.names) > 1)
-            if structure.is_regular and is_plain and (n_read := self._read_regular(file, layout, structure)) is not None:
+            if (
+                structure.is_regular
+                and is_plain
+                and (n_read := self._read_regular(file, layout, structure)) is not None
+            ):
                 return self._split(layout, n_read)
             repaired = _repair(file, folder, self.fmt, layout, header_lines=header.n_lines)
             self._read_repaired(repaired, layout)
@@ -222,8 +243,13 @@ class _Load:
             layout = _parquet_layout(columns, self.table, self.source_file)
             counted = cursor.execute(f"SELECT num_rows FROM parquet_file_metadata({quote_literal(file)})").fetchone()
             n_read = int(counted[0]) if counted else 0
-            raw = ", ".join(f"{quote_identifier(engine)} AS {_raw(i)}" for i, (_, engine, _) in enumerate(layout.engine_columns))
-            self._create(layout, f"SELECT {raw} FROM (SELECT * FROM read_parquet({quote_literal(file)}, hive_partitioning = false))")
+            raw = ", ".join(
+                f"{quote_identifier(engine)} AS {_raw(i)}" for i, (_, engine, _) in enumerate(layout.engine_columns)
+            )
+            self._create(
+                layout,
+                f"SELECT {raw} FROM (SELECT * FROM read_parquet({quote_literal(file)}, hive_partitioning = false))",
+            )
             self._place_rows(self._line_from(1))
             self._create_rejected()
             return self._split(layout, n_read)
@@ -235,8 +261,11 @@ class _Load:
         has_newlines_in_fields = structure.has_quotes and not layout.is_json and bool(self.fmt.quote)
         errors, scans = (f"{self.rejected}_{part}" for part in ("errors", "scans"))
         source = self._read_csv(
-            file, layout, header=not layout.is_json, extra=f", store_rejects = true, rejects_table = {quote_literal(errors)}"
-            f", rejects_scan = {quote_literal(scans)}, rejects_limit = 0"
+            file,
+            layout,
+            header=not layout.is_json,
+            extra=f", store_rejects = true, rejects_table = {quote_literal(errors)}"
+            f", rejects_scan = {quote_literal(scans)}, rejects_limit = 0",
         )
         self._create(layout, source, counts_newlines=has_newlines_in_fields)
         n_header = 0 if layout.is_json else 1
@@ -246,8 +275,16 @@ class _Load:
             "SELECT count(DISTINCT line), count(*) FILTER (error_type NOT IN ('TOO MANY COLUMNS', 'MISSING COLUMNS')), "
             f"count(*) FILTER (contains(csv_line, chr(10))) FROM temp.{quote_identifier(errors)}"
         )
+        # A blank line of JSON is no row; the engine takes it for one.
+        (n_blank,) = self._one(
+            f"SELECT count(*) FILTER (\"~rule\" = 1 AND coalesce(trim(\"~raw\"), '') = '') FROM {self._typed_sql}"
+            if layout.is_json
+            else "SELECT 0"
+        )
         n_read = structure.n_lines - n_header - n_newlines
-        is_regular = n_read == n_kept + n_broken and not n_other and not n_multiline and not (n_broken and n_newlines)
+        is_regular = (
+            n_read == n_kept + n_broken and not (n_blank or n_other or n_multiline) and not (n_broken and n_newlines)
+        )
         if is_regular:
             self._place_rows(self._line_from(n_header + 1))
             self._create_rejected()
@@ -257,9 +294,15 @@ class _Load:
                 [self.source_file, IS_A_JSON_OBJECT if layout.is_json else HAS_THE_HEADERS_COLUMNS],
             )
             if n_broken:
-                self._shift_lines(f"SELECT line - row_number() OVER (ORDER BY line) + 1 FROM (SELECT DISTINCT line FROM temp.{quote_identifier(errors)})")
+                self._shift_lines(
+                    "SELECT line - row_number() OVER (ORDER BY line) + 1 "
+                    f"FROM (SELECT DISTINCT line FROM temp.{quote_identifier(errors)})"
+                )
             if n_newlines:
-                self._shift_lines(f'SELECT source_line + 1 FROM (SELECT source_line, unnest(range("~newlines")) FROM {self._typed_sql} WHERE "~newlines" > 0)')
+                self._shift_lines(
+                    "SELECT source_line + 1 FROM "
+                    f'(SELECT source_line, unnest(range("~newlines")) FROM {self._typed_sql} WHERE "~newlines" > 0)'
+                )
         if has_newlines_in_fields and is_regular:
             self._run(f'ALTER TABLE {self._typed_sql} DROP COLUMN "~newlines"')
         for leftover in (errors, scans) if is_regular else (errors, scans, None):
@@ -267,26 +310,35 @@ class _Load:
         return n_read if is_regular else None
 
     def _read_repaired(self, repaired: _Repaired, layout: _Layout) -> None:
-        source = self._read_csv(repaired.rows, layout, header=False, extra=f", max_line_size = {MAX_ROW_BYTES + (1 << 20)}", has_line_numbers=True)
+        source = self._read_csv(
+            repaired.rows,
+            layout,
+            header=False,
+            extra=f", new_line = '\\n', max_line_size = {MAX_ROW_BYTES + (1 << 20)}",
+            has_line_numbers=True,
+        )
         self._create(layout, source, line='"~line"::BIGINT')
         self._place_rows('"~line"')
         self._run(f'ALTER TABLE {self._typed_sql} DROP COLUMN "~line"')
         self._create_rejected()
         self._run(
-            f"INSERT INTO {self._rejected_sql} SELECT ?, line, rule, raw FROM read_csv({quote_literal(str(repaired.rejects))}, auto_detect = false, "
-            "header = false, columns = {'line': 'BIGINT', 'rule': 'VARCHAR', 'raw': 'VARCHAR'}, delim = ',', quote = '\"', escape = '\"', "
-            f"max_line_size = {8 * _KEPT_RAW_CHARACTERS + (1 << 20)}, compression = 'none', hive_partitioning = false)",
+            f"INSERT INTO {self._rejected_sql} SELECT ?, line, rule, raw "
+            f"FROM read_csv({quote_literal(str(repaired.rejects))}, auto_detect = false, header = false, "
+            "columns = {'line': 'BIGINT', 'rule': 'VARCHAR', 'raw': 'VARCHAR'}, delim = ',', quote = '\"', escape = '\"', "
+            f"new_line = '\\n', max_line_size = {8 * _KEPT_RAW_CHARACTERS + (1 << 20)}, compression = 'none', hive_partitioning = false)",
             [self.source_file],
         )
 
-    def _read_csv(self, file: Path, layout: _Layout, *, header: bool, extra: str, has_line_numbers: bool = False) -> str:
+    def _read_csv(
+        self, file: Path, layout: _Layout, *, header: bool, extra: str, has_line_numbers: bool = False
+    ) -> str:
         names = (["~line"] if has_line_numbers else []) + [f"~{i}" for i in range(layout.n_columns)]
         columns = ", ".join(f"{quote_literal(name)}: 'VARCHAR'" for name in names)
         delimiter, quote = (_NO_DELIMITER, "") if layout.is_json else (self.fmt.delimiter, self.fmt.quote)
         return (
-            f"SELECT * FROM read_csv({quote_literal(str(file))}, auto_detect = false, header = {str(header).lower()}, columns = {{{columns}}}, "
-            f"delim = {quote_literal(delimiter)}, quote = {quote_literal(quote)}, escape = {quote_literal(quote)}, compression = 'none', "
-            f"hive_partitioning = false{extra})"
+            f"SELECT * FROM read_csv({quote_literal(str(file))}, auto_detect = false, header = {str(header).lower()}, "
+            f"columns = {{{columns}}}, delim = {quote_literal(delimiter)}, quote = {quote_literal(quote)}, "
+            f"escape = {quote_literal(quote)}, compression = 'none', hive_partitioning = false{extra})"
         )
 
     # -- typing ----------------------------------------------------------------------------------------------------------
@@ -295,9 +347,16 @@ class _Load:
         """The table of all rows that have the right structure: typed values, the first rule broken, the raw row where one is."""
         values = layout.values(self.table, self.fmt)
         candidates = "".join(f", {value.candidate} AS {value.candidate_name}" for value in values if value.candidate)
-        typed = ", ".join(f"{value.sql} AS {quote_identifier(column.name)}" for column, value in zip(self.table.columns, values, strict=True))
+        typed = ", ".join(
+            f"{value.sql} AS {quote_identifier(column.name)}"
+            for column, value in zip(self.table.columns, values, strict=True)
+        )
         rules = _row_rules(self.table, layout, values)
-        rule = f"CASE {' '.join(f'WHEN {condition} THEN {number}' for number, (_, condition) in enumerate(rules, 1))} END" if rules else "NULL"
+        rule = (
+            f"CASE {' '.join(f'WHEN {condition} THEN {number}' for number, (_, condition) in enumerate(rules, 1))} END"
+            if rules
+            else "NULL"
+        )
         newlines = " + ".join(
             f"CASE WHEN contains({_raw(i)}, chr(10)) THEN length({_raw(i)}) - length(replace({_raw(i)}, chr(10), '')) ELSE 0 END"
             for i in range(layout.n_columns)
@@ -311,12 +370,15 @@ class _Load:
         ]
         self._run(
             f"CREATE OR REPLACE TEMP TABLE {self._typed_sql} AS SELECT {', '.join(kept)} FROM ("
-            f'SELECT *, CAST({rule} AS USMALLINT) AS "~rule" FROM (SELECT *, {typed} FROM (SELECT *{candidates} FROM ({layout.prepared(source)}))))'
+            f'SELECT *, CAST({rule} AS USMALLINT) AS "~rule" FROM (SELECT *, {typed} '
+            f"FROM (SELECT *{candidates} FROM ({layout.prepared(source)}))))"
         )
 
     def _place_rows(self, line: str) -> None:
         """Add file and line. The engine adds a constant column in no time, and numbers rows in the order in which they were inserted."""
-        self._run(f"ALTER TABLE {self._typed_sql} ADD COLUMN source_file VARCHAR DEFAULT {quote_literal(self.source_file)}")
+        self._run(
+            f"ALTER TABLE {self._typed_sql} ADD COLUMN source_file VARCHAR DEFAULT {quote_literal(self.source_file)}"
+        )
         self._run(f"ALTER TABLE {self._typed_sql} ADD COLUMN source_line BIGINT DEFAULT 0")
         self._run(f"UPDATE {self._typed_sql} SET source_line = {line}")
         for column in ("source_file", "source_line"):
@@ -324,6 +386,9 @@ class _Load:
 
     def _line_from(self, first: int) -> str:
         """SQL of the line of a row if each takes one, from the given line on."""
+        span, n_rows = self._one(f"SELECT coalesce(max(rowid) - min(rowid) + 1, 0), count(*) FROM {self._typed_sql}")
+        if span != n_rows:
+            raise EngineError(Problem("the engine did not number the rows without gaps", self.source_file))
         return f"rowid - (SELECT min(rowid) FROM {self._typed_sql}) + {first}"
 
     def _shift_lines(self, events: str) -> None:
@@ -332,18 +397,26 @@ class _Load:
         A row finds the events before it through its block of 64 numbers, so that the update is one probe of a small table, no sort.
         """
         (greatest,) = self._one(f"SELECT coalesce(max(source_line), 0) FROM {self._typed_sql}")
+        blocks = (
+            f"WITH events AS ({events}), "
+            "per_block AS (SELECT e // 64 AS block, list(e) AS inside FROM events AS t(e) GROUP BY 1) "
+            "SELECT b.block, p.inside, coalesce(sum(len(p.inside)) OVER (ORDER BY b.block "
+            "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS n_before "
+            f"FROM range(0, {int(greatest) // 64 + 1}) AS b(block) LEFT JOIN per_block AS p ON p.block = b.block"
+        )
         self._run(
-            f"""UPDATE {self._typed_sql} SET source_line = source_line + s.n_before + coalesce(len(list_filter(s.inside, lambda e: e <= source_line)), 0)
-            FROM (WITH events AS ({events}), per_block AS (SELECT e // 64 AS block, list(e) AS inside FROM events AS t(e) GROUP BY 1)
-                SELECT b.block, coalesce(sum(len(p.inside)) OVER (ORDER BY b.block ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS n_before, p.inside
-                FROM range(0, {int(greatest) // 64 + 1}) AS b(block) LEFT JOIN per_block p ON p.block = b.block) AS s
-            WHERE source_line // 64 = s.block AND (s.n_before > 0 OR s.inside IS NOT NULL)"""
+            f"UPDATE {self._typed_sql} SET source_line = source_line + s.n_before "
+            "+ coalesce(len(list_filter(s.inside, lambda e: e <= source_line)), 0) "
+            f"FROM ({blocks}) AS s WHERE source_line // 64 = s.block AND (s.n_before > 0 OR s.inside IS NOT NULL)"
         )
 
     # -- splitting -------------------------------------------------------------------------------------------------------
 
     def _create_rejected(self) -> None:
-        self._run(f"CREATE OR REPLACE TEMP TABLE {quote_identifier(self.rejected)} (source_file VARCHAR, source_line BIGINT, rule VARCHAR, raw_row VARCHAR)")
+        self._run(
+            f"CREATE OR REPLACE TEMP TABLE {quote_identifier(self.rejected)} "
+            "(source_file VARCHAR, source_line BIGINT, rule VARCHAR, raw_row VARCHAR)"
+        )
 
     def _split(self, layout: _Layout, n_read: int) -> LoadedExtract:
         """Move the rows that broke a rule to the rejected ones, and prove that none is lost."""
@@ -356,8 +429,8 @@ class _Load:
         if n_broken:
             names = ", ".join(quote_literal(name) for name in rules)
             self._run(
-                f'INSERT INTO {self._rejected_sql} SELECT source_file, source_line, [{names}]["~rule"], "~raw" FROM {self._typed_sql} '
-                'WHERE "~rule" IS NOT NULL'
+                f'INSERT INTO {self._rejected_sql} SELECT source_file, source_line, [{names}]["~rule"], "~raw" '
+                f'FROM {self._typed_sql} WHERE "~rule" IS NOT NULL'
             )
             self._run(f'DELETE FROM {self._typed_sql} WHERE "~rule" IS NOT NULL')
         for helper in ("~rule", "~raw"):
@@ -366,7 +439,11 @@ class _Load:
         (n_rejected,) = self._one(f"SELECT count(*) FROM {self._rejected_sql}")
         if n_read != n_typed + n_rejected:
             raise EngineError(
-                Problem(f"{n_read:,} rows were read, but {n_typed:,} typed and {n_rejected:,} rejected", self.source_file, remedy="report this with the file's format")
+                Problem(
+                    f"{n_read:,} rows were read, but {n_typed:,} typed and {n_rejected:,} rejected",
+                    self.source_file,
+                    remedy="report this with the file's format",
+                )
             )
         return LoadedExtract(self.typed, self.rejected, n_read, n_typed, n_rejected, missing, layout.columns_extra)
 
@@ -374,7 +451,9 @@ class _Load:
         missing = tuple(column.name for column in self.table.columns if column.name not in layout.sources)
         if not layout.is_json:
             return missing
-        counts = self._one(f"SELECT {', '.join(f'count({quote_identifier(name)})' for name in self.table.column_names)} FROM {self._typed_sql}")
+        counts = self._one(
+            f"SELECT {', '.join(f'count({quote_identifier(name)})' for name in self.table.column_names)} FROM {self._typed_sql}"
+        )
         without = {name for name, count in zip(self.table.column_names, counts, strict=True) if count == 0}
         return tuple(name for name in self.table.column_names if name in without and name not in layout.keys_seen)
 
@@ -431,12 +510,14 @@ class _Layout:
         values = f'SELECT *, TRY(json_extract_string({_raw(0)}, [{paths}])) AS "~values" FROM ({source})'
         columns = ", ".join(f'"~values"[{i}] AS {_raw(i)}' for i in range(1, len(self.json_paths) + 1))
         is_object = f'"~values" IS NOT NULL AND regexp_matches({_raw(0)}, {quote_literal(_OBJECT_START)})'
-        return f'SELECT {_raw(0)}, {is_object} AS "~is_object", {columns} FROM ({values})'
+        return f'SELECT * EXCLUDE ("~values"), {is_object} AS "~is_object", {columns} FROM ({values})'
 
     def values(self, table: Table, fmt: ExtractFormat) -> list[_Value]:
         """Per contract column: SQL of its typed value and of what is wrong with it."""
         return [
-            _value(column, self.sources[column.name], fmt) if column.name in self.sources else _Value(f"NULL::{column.engine_type}")
+            _value(column, self.sources[column.name], fmt)
+            if column.name in self.sources
+            else _Value(f"NULL::{column.engine_type}")
             for column in table.columns
         ]
 
@@ -494,7 +575,13 @@ def _matched(names: Sequence[str], table: Table, source_file: str) -> dict[str, 
     repeated = sorted(name for name, count in Counter(names).items() if count > 1 and name)
     if repeated:
         raise UnreadableExtractError(
-            Problem("the header names a column twice", source_file, count=len(repeated), example=f"`{repeated[0][:60]}`", remedy="ask the source for unique names")
+            Problem(
+                "the header names a column twice",
+                source_file,
+                count=len(repeated),
+                example=f"`{repeated[0][:60]}`",
+                remedy="ask the source for unique names",
+            )
         )
     exact = {name: i for i, name in enumerate(names)}
     folded: dict[str, list[int]] = {}
@@ -505,7 +592,11 @@ def _matched(names: Sequence[str], table: Table, source_file: str) -> dict[str, 
         candidates = [exact[column]] if column in exact else folded.get(column.strip().casefold(), [])
         if len(candidates) > 1:
             raise UnreadableExtractError(
-                Problem(f"{len(candidates)} columns of the header could be `{column}`", source_file, remedy="ask the source for unique names")
+                Problem(
+                    f"{len(candidates)} columns of the header could be `{column}`",
+                    source_file,
+                    remedy="ask the source for unique names",
+                )
             )
         places.update({column: candidates[0]} if candidates else {})
     return places
@@ -517,7 +608,11 @@ def _matched(names: Sequence[str], table: Table, source_file: str) -> dict[str, 
 def _row_rules(table: Table, layout: _Layout, values: Sequence[_Value]) -> list[tuple[str, str]]:
     """Name and SQL condition of breaking, in the order in which a row's first broken rule is looked for."""
     found = list(layout.structural)
-    found += [(f"{column.name}_is_in_the_file", "TRUE") for column in table.columns if column.required and column.name not in layout.sources]
+    found += [
+        (f"{column.name}_is_in_the_file", "TRUE")
+        for column in table.columns
+        if column.required and column.name not in layout.sources
+    ]
     positions = {name: i for i, name in enumerate(table.column_names)}
     rules = [rule for rule in table.rules if rule.is_row_rule]
     never_null = {rule.columns[0] for rule in rules if rule.kind == "not_null" and len(rule.columns) == 1}
@@ -525,7 +620,11 @@ def _row_rules(table: Table, layout: _Layout, values: Sequence[_Value]) -> list[
         found += [(f"{column.name}_{suffix}", condition) for suffix, condition in value.broken]
         if column.required and column.name not in never_null:
             found.append((f"{column.name}_is_never_null", f"{quote_identifier(column.name)} IS NULL"))
-        about = [rule for rule in rules if max((positions.get(name, 0) for name in rule.columns), default=0) == positions[column.name]]
+        about = [
+            rule
+            for rule in rules
+            if max((positions.get(name, 0) for name in rule.columns), default=0) == positions[column.name]
+        ]
         # NULL is the first thing to say about a value that is not there.
         for rule in sorted(about, key=lambda rule: rule.kind != "not_null"):
             found.append((rule.name, broken_condition(table, rule)))
@@ -547,7 +646,18 @@ _ZONED_TIMESTAMP = rf"{_BLANKS}\d{{4}}-\d{{2}}-\d{{2}}[T ]{_CLOCK}{_OFFSET}{_BLA
 _TIME = rf"{_BLANKS}\d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?{_BLANKS}"
 
 _WHOLE_TYPES = ("BIGINT", "INTEGER", "SMALLINT")
-_SMALLER_WHOLE_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "UHUGEINT")
+_SMALLER_WHOLE_TYPES = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "HUGEINT",
+    "UHUGEINT",
+)
 _FLOATS = ("DOUBLE", "FLOAT")
 _NAIVE_TYPES = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
 _ZONED_TYPES = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS WITH TIME ZONE")
@@ -580,8 +690,13 @@ def _value(column: Column, source: _Source, fmt: ExtractFormat) -> _Value:
     is_lost = f"CASE WHEN {name} IS NULL AND {source.sql} IS NOT NULL THEN regexp_matches({text}, '\\S') ELSE FALSE END"
     broken = [(article, is_lost)]
     if column.engine_type.startswith("DECIMAL"):
-        broken = [(article, f"CASE WHEN {is_lost} THEN NOT {_is(text, _NUMBER)} ELSE FALSE END"), ("fits_decimal", is_lost)]
-    if not column.format and (is_exact := _exactly_read(column.engine_type, text, candidate := quote_identifier(f"~{column.name}"))):
+        broken = [
+            (article, f"CASE WHEN {is_lost} THEN NOT {_is(text, _NUMBER)} ELSE FALSE END"),
+            ("fits_decimal", is_lost),
+        ]
+    if not column.format and (
+        is_exact := _exactly_read(column.engine_type, text, candidate := quote_identifier(f"~{column.name}"))
+    ):
         value = f"CASE WHEN {is_exact} THEN {_from_candidate(column, candidate, fmt)} ELSE {_from_text(column, text, fmt)} END"
         return _Value(value, tuple(broken), f"TRY_CAST({text} AS {column.engine_type})", candidate)
     return _Value(_from_text(column, text, fmt), tuple(broken))
@@ -599,7 +714,11 @@ def _exactly_read(engine_type: str, text: str, candidate: str) -> str | None:
         return f"strlen({text}) = 10 AND {candidate} BETWEEN DATE '0001-01-01' AND DATE '9999-12-30'"
     if engine_type == "TIMESTAMP":
         return f"CAST({candidate} AS VARCHAR) = {text} AND {candidate} BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-30'"
-    return f"CAST({candidate} AS VARCHAR) = {text}" if engine_type in _WHOLE_TYPES or engine_type.startswith("DECIMAL") else None
+    return (
+        f"CAST({candidate} AS VARCHAR) = {text}"
+        if engine_type in _WHOLE_TYPES or engine_type.startswith("DECIMAL")
+        else None
+    )
 
 
 def _from_candidate(column: Column, candidate: str, fmt: ExtractFormat) -> str:
@@ -624,7 +743,8 @@ def _from_text(column: Column, text: str, fmt: ExtractFormat) -> str:
     if kind == "JSON":
         return f"CASE WHEN json_valid({text}) THEN {text}::JSON END"
     if kind.endswith("[]"):
-        return f"CASE WHEN json_valid({text}) THEN CASE WHEN json_type({text}) = 'ARRAY' THEN TRY_CAST(json_extract_string({text}, '$[*]') AS {kind}) END END"
+        items = f"TRY_CAST(json_extract_string({text}, '$[*]') AS {kind})"
+        return f"CASE WHEN json_valid({text}) THEN CASE WHEN json_type({text}) = 'ARRAY' THEN {items} END END"
     if column.format:
         return _from_formatted_text(column, text, fmt)
     if kind == "DATE":
@@ -636,10 +756,14 @@ def _from_text(column: Column, text: str, fmt: ExtractFormat) -> str:
     if kind == "TIMESTAMP":
         naive = _in_company_zone(f"TRY_CAST({text} AS TIMESTAMP)", fmt)
         zoned = f"timezone({quote_literal(fmt.company_time_zone)}, TRY_CAST({text} AS TIMESTAMPTZ))"
-        return f"CASE WHEN {_is(text, _NAIVE_TIMESTAMP)} THEN {naive} WHEN {_is(text, _ZONED_TIMESTAMP)} THEN {zoned} END"
+        return (
+            f"CASE WHEN {_is(text, _NAIVE_TIMESTAMP)} THEN {naive} WHEN {_is(text, _ZONED_TIMESTAMP)} THEN {zoned} END"
+        )
     if kind == "TIME":
         return f"CASE WHEN {_is(text, _TIME)} THEN TRY_CAST({text} AS TIME) END"
-    raise ContractError(Problem(f"the type {kind} of `{column.name}` cannot be read from a file", remedy="choose another physicalType"))
+    raise ContractError(
+        Problem(f"the type {kind} of `{column.name}` cannot be read from a file", remedy="choose another physicalType")
+    )
 
 
 def _decimal_from_text(kind: str, text: str) -> str:
@@ -660,7 +784,11 @@ def _from_formatted_text(column: Column, text: str, fmt: ExtractFormat) -> str:
     moment = f"try_strptime(trim({text}), {quote_literal(pattern)})"
     has_offset = "%z" in pattern
     if column.engine_type == "TIMESTAMP":
-        return f"timezone({quote_literal(fmt.company_time_zone)}, {moment})" if has_offset else _in_company_zone(moment, fmt)
+        return (
+            f"timezone({quote_literal(fmt.company_time_zone)}, {moment})"
+            if has_offset
+            else _in_company_zone(moment, fmt)
+        )
     if has_offset:
         moment = f"timezone('UTC', {moment})"
     return f"CAST({moment} AS {column.engine_type})"
@@ -669,7 +797,9 @@ def _from_formatted_text(column: Column, text: str, fmt: ExtractFormat) -> str:
 def _in_company_zone(moment: str, fmt: ExtractFormat) -> str:
     """A timestamp without offset, from the file's wall clock to the company's."""
     zone, company = fmt.time_zone or fmt.company_time_zone, fmt.company_time_zone
-    return moment if zone == company else f"timezone({quote_literal(company)}, timezone({quote_literal(zone)}, {moment}))"
+    return (
+        moment if zone == company else f"timezone({quote_literal(company)}, timezone({quote_literal(zone)}, {moment}))"
+    )
 
 
 def _from_native(column: Column, source: _Source, fmt: ExtractFormat) -> str | None:
@@ -683,7 +813,9 @@ def _from_native(column: Column, source: _Source, fmt: ExtractFormat) -> str | N
         return f"CAST({sql} AS DOUBLE)"
     if wanted == "DOUBLE" and found in _FLOATS:
         return f"CASE WHEN isfinite({sql}) THEN CAST({sql} AS DOUBLE) END"
-    if wanted.startswith("DECIMAL") and (found in _SMALLER_WHOLE_TYPES or (found.startswith("DECIMAL") and _scale(found) <= _scale(wanted))):
+    if wanted.startswith("DECIMAL") and (
+        found in _SMALLER_WHOLE_TYPES or (found.startswith("DECIMAL") and _scale(found) <= _scale(wanted))
+    ):
         return f"TRY_CAST({sql} AS {wanted})"
     if wanted == found == "BOOLEAN" or wanted == found == "TIME":
         return sql
@@ -724,10 +856,38 @@ def _as_text(source: _Source, fmt: ExtractFormat) -> str:
 
 
 _JAVA_TOKENS = {
-    "yyyy": "%Y", "uuuu": "%Y", "yy": "%y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "M": "%-m", "dd": "%d", "d": "%-d", "HH": "%H", "H": "%-H",
-    "hh": "%I", "h": "%-I", "mm": "%M", "m": "%-M", "ss": "%S", "s": "%-S", "SSSSSSSSS": "%n", "SSSSSS": "%f", "SSS": "%g", "a": "%p",
-    "EEEE": "%A", "EEE": "%a", "XXX": "%z", "XX": "%z", "X": "%z", "Z": "%z", "xxx": "%z", "D": "%-j", "DDD": "%j",
-}  # fmt: skip
+    "yyyy": "%Y",
+    "uuuu": "%Y",
+    "yy": "%y",
+    "MMMM": "%B",
+    "MMM": "%b",
+    "MM": "%m",
+    "M": "%-m",
+    "dd": "%d",
+    "d": "%-d",
+    "HH": "%H",
+    "H": "%-H",
+    "hh": "%I",
+    "h": "%-I",
+    "mm": "%M",
+    "m": "%-M",
+    "ss": "%S",
+    "s": "%-S",
+    "a": "%p",
+    "SSSSSSSSS": "%n",
+    "SSSSSS": "%f",
+    "SSS": "%g",
+    "EEEE": "%A",
+    "EEE": "%a",
+    "DDD": "%j",
+    "D": "%-j",
+    "T": "T",
+    "XXX": "%z",
+    "XX": "%z",
+    "X": "%z",
+    "Z": "%z",
+    "xxx": "%z",
+}
 _STRPTIME = re.compile(r"(?:[^%]|%-?[aAbBcdfgHIjmMnpSUVWxXyYzZ%])+")
 
 
@@ -744,14 +904,18 @@ def strptime_pattern(pattern: str, column: str) -> str:
         parts = _java_parts(pattern)
         if pattern and None not in parts:
             return "".join(part or "" for part in parts)
-    raise ContractError(Problem(f"the format `{pattern}` of `{column}` is no date format", remedy="write it like yyyy-MM-dd or %Y-%m-%d"))
+    raise ContractError(
+        Problem(
+            f"the format `{pattern}` of `{column}` is no date format", remedy="write it like yyyy-MM-dd or %Y-%m-%d"
+        )
+    )
 
 
 def _java_parts(pattern: str) -> list[str | None]:
     parts: list[str | None] = []
     for match in re.finditer(r"'(?P<quoted>[^']*)'|(?P<letters>([A-Za-z])\3*)|(?P<other>.)", pattern, re.DOTALL):
         if match["letters"]:
-            parts.append(_JAVA_TOKENS.get(match["letters"], "T" if match["letters"] == "T" else None))
+            parts.append(_JAVA_TOKENS.get(match["letters"]))
         else:
             parts.append((match["quoted"] or "'") if match["other"] is None else match["other"])
     return parts
@@ -761,30 +925,43 @@ def _java_parts(pattern: str) -> list[str | None]:
 
 
 def _kind(path: Path, source_file: str) -> str:
+    if path.exists() and not path.is_file():
+        raise _refusal("it is no regular file", source_file, "put a file there")
     for kind in sorted(FORMATS, key=len, reverse=True):
         if path.name.lower().endswith(kind):
             return kind
-    raise UnreadableExtractError(Problem("the name says no format that can be read", source_file, remedy=f"use one of {', '.join(FORMATS)}"))
+    raise UnreadableExtractError(
+        Problem("the name says no format that can be read", source_file, remedy=f"use one of {', '.join(FORMATS)}")
+    )
 
 
 def _check_format(fmt: ExtractFormat) -> None:
-    with contextlib.suppress(LookupError):
-        codecs.lookup(fmt.encoding)
-        for zone in {fmt.time_zone or "UTC", fmt.company_time_zone}:
-            try:
-                ZoneInfo(zone)
-            except (KeyError, ValueError, OSError):
-                raise ConfigurationError(Problem(f"the time zone `{zone}` is unknown", remedy="use a name such as Europe/Berlin")) from None
-        if len(fmt.delimiter) != 1 or len(fmt.quote) > 1 or fmt.delimiter in ("\r", "\n", "\0") or fmt.delimiter == fmt.quote:
-            raise ConfigurationError(Problem("delimiter and quote have to be one character each, and different ones"))
-        return
-    raise ConfigurationError(Problem(f"the encoding `{fmt.encoding}` is unknown", remedy="use a name such as utf-8, utf-16, latin-1, cp1252"))
+    try:
+        # A codec that is no text encoding (hex, rot13) is found, but refuses text.
+        "a".encode(fmt.encoding)
+    except (LookupError, ValueError):
+        raise ConfigurationError(
+            Problem(
+                f"the encoding `{fmt.encoding}` is unknown", remedy="use a name such as utf-8, utf-16, latin-1, cp1252"
+            )
+        ) from None
+    for zone in (fmt.time_zone or "UTC", fmt.company_time_zone):
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ConfigurationError(
+                Problem(f"the time zone `{zone}` is unknown", remedy="use a name such as Europe/Berlin")
+            ) from None
+    if len(fmt.delimiter) != 1 or len(fmt.quote) > 1 or fmt.delimiter in ("\r", "\n", "\0", fmt.quote):
+        raise ConfigurationError(Problem("delimiter and quote have to be one character each, and different ones"))
 
 
 @contextlib.contextmanager
 def _work_folder(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
     """A folder beside the warehouse that only we can read, gone afterwards; what is in it may hold personal data."""
-    found = con.cursor().execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchone()
+    found = (
+        con.cursor().execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchone()
+    )
     beside = Path(found[0]).absolute().parent if found and found[0] else None
     # The engine takes a path as a pattern: links to hostile names are made where no name is hostile.
     usable = beside if beside is not None and not _is_pattern(str(beside)) else None
@@ -813,8 +990,7 @@ def _chunks(path: Path, source_file: str) -> Iterator[bytes]:
     """The bytes of a file, decompressed."""
     is_gzip = path.name.lower().endswith(".gz")
     try:
-        opened: BinaryIO = gzip.open(path, "rb") if is_gzip else path.open("rb")  # type: ignore[assignment]
-        with opened as file:
+        with gzip.open(path, "rb") if is_gzip else path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
     except EOFError:
@@ -822,22 +998,33 @@ def _chunks(path: Path, source_file: str) -> Iterator[bytes]:
     except (gzip.BadGzipFile, zlib.error):
         raise _refusal("the file is no gzip, or damaged", source_file) from None
     except OSError as error:
-        raise _refusal(f"the file cannot be opened: {error.strerror or type(error).__name__}", source_file, "check that it is there and may be read") from None
+        raise _refusal(
+            f"the file cannot be opened: {error.strerror or type(error).__name__}",
+            source_file,
+            "check that it is there and may be read",
+        ) from None
 
 
-def _text_chunks(path: Path, fmt: ExtractFormat, source_file: str) -> Iterator[bytes]:
-    """A text file's bytes as UTF-8; what its encoding cannot mean becomes a byte that no UTF-8 has."""
+def _text_chunks(path: Path, fmt: ExtractFormat, source_file: str) -> tuple[bool, Iterator[bytes]]:
+    """A text file's bytes as UTF-8, and whether they are the file's own.
+
+    What the encoding cannot mean becomes a byte that no UTF-8 has.
+    """
     chunks = _chunks(path, source_file)
     first = next(chunks, b"")
     for magic, name in _MAGIC.items():
         if first.startswith(magic):
             raise _refusal(f"the file is {name}, not text", source_file, "name it by what it is, or export it as text")
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if first.startswith(mark)), codecs.lookup(fmt.encoding).name)
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if first.startswith(mark)), None)
+    encoding = marked or codecs.lookup(fmt.encoding).name
     if encoding in ("utf-8", "ascii", "utf-8-sig"):
-        yield from _chain(first, chunks)
-        return
+        return not path.name.lower().endswith(".gz"), _chain(first, chunks)
+    return False, _transcoded(_chain(first, chunks), encoding)
+
+
+def _transcoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors="cx_not_in_encoding")
-    for chunk in _chain(first, chunks):
+    for chunk in chunks:
         yield decoder.decode(chunk).encode(errors="surrogateescape")
     yield decoder.decode(b"", final=True).encode(errors="surrogateescape")
 
@@ -887,20 +1074,12 @@ class _Structure:
 
 def _as_utf8(path: Path, fmt: ExtractFormat, source_file: str, folder: Path) -> tuple[Path, _Structure]:
     """The file as UTF-8 text without compression (itself, or a copy) and its structure."""
-    chunks = _text_chunks(path, fmt, source_file)
-    encoding = codecs.lookup(fmt.encoding).name
-    first = next(chunks, b"")
-    is_itself = not path.name.lower().endswith(".gz") and encoding in ("utf-8", "ascii", "utf-8-sig")
-    is_itself = is_itself and not _starts_utf16(path, source_file)
+    is_itself, chunks = _text_chunks(path, fmt, source_file)
     if is_itself:
-        return Path(_literal_path(path, folder)), _structure(_chain(first, chunks), fmt.quote)
+        return Path(_literal_path(path, folder)), _structure(chunks, fmt.quote)
     copy = folder / "extract.txt"
     with copy.open("wb") as file:
-        return copy, _structure(_copied(_chain(first, chunks), file), fmt.quote)
-
-
-def _starts_utf16(path: Path, source_file: str) -> bool:
-    return next(_chunks(path, source_file), b"").startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return copy, _structure(_copied(chunks, file), fmt.quote)
 
 
 def _copied(chunks: Iterator[bytes], file: BinaryIO) -> Iterator[bytes]:
@@ -936,7 +1115,12 @@ def _structure(chunks: Iterator[bytes], quote: str) -> _Structure:
         last = chunk[-1:]
     is_uniform = not n_carriage_returns or n_carriage_returns == n_pairs == n_lines
     n_lines += last not in (b"", b"\n")
-    return _Structure(bytes(start), n_lines, has_quotes, is_uniform and not has_nul and not has_odd_quotes and longest < _MAX_HEADER_BYTES)
+    return _Structure(
+        bytes(start),
+        n_lines,
+        has_quotes,
+        is_uniform and not has_nul and not has_odd_quotes and longest < _MAX_HEADER_BYTES,
+    )
 
 
 @dataclass(frozen=True)
@@ -960,9 +1144,15 @@ def _csv_header(start: bytes, fmt: ExtractFormat, source_file: str) -> _Header:
     except UnicodeDecodeError:
         texts = [line.decode(errors="replace") for line in lines[n_blank : n_blank + 100]]
         if "\ufffd" in texts[0]:
-            raise _refusal(f"the header is not {fmt.encoding}", source_file, "correct the encoding in the contract's servers") from None
+            raise _refusal(
+                f"the header is not {fmt.encoding}", source_file, "correct the encoding in the contract's servers"
+            ) from None
     if "\0" in texts[0]:
-        raise _refusal("the header holds NUL bytes: the file is no text, or in another encoding", source_file, "correct the encoding in the contract's servers")
+        raise _refusal(
+            "the header holds NUL bytes: the file is no text, or in another encoding",
+            source_file,
+            "correct the encoding in the contract's servers",
+        )
     n_lines = grammar.n_lines_of_record(texts)
     if n_lines is None or (len(start) >= _MAX_HEADER_BYTES and n_blank + n_lines >= len(lines)):
         raise _refusal("the header's quotes are not closed, or it is longer than 1 MiB", source_file)
@@ -1089,10 +1279,11 @@ class _Repaired:
 
 
 class _Line(NamedTuple):
-    """A physical line: its number, its bytes without the line end (their beginning, where it is too long)."""
+    """A physical line: its number, its bytes without the line end (their beginning, where it is too long), its line end."""
 
     number: int
     data: bytes
+    end: str
     is_too_long: bool = False
 
 
@@ -1135,20 +1326,20 @@ def _csv_records(file: Path, fmt: ExtractFormat, n_columns: int, header_lines: i
             continue
         text, rule = _decoded(line, fmt)
         if rule is None and grammar.quote and grammar.quote in text:
-            text, rule = _quoted_record(text, queue, lines, fmt, grammar)
+            text, rule = _quoted_record(text, line.end, queue, lines, fmt, grammar)
         elif rule is None and not grammar.has_columns(text):
             rule = HAS_THE_HEADERS_COLUMNS
         yield line.number, text, rule
 
 
 def _quoted_record(
-    text: str, queue: deque[_Line], lines: Iterator[_Line], fmt: ExtractFormat, grammar: _Grammar
+    text: str, end: str, queue: deque[_Line], lines: Iterator[_Line], fmt: ExtractFormat, grammar: _Grammar
 ) -> tuple[str, str | None]:
     """Text and broken rule of the record that begins with a line with quotes; lines that continue it are taken."""
     if grammar.is_plain(text):
         return text, None
     if not grammar.closed.fullmatch(text):
-        more = _continued(text, queue, lines, fmt, grammar) if grammar.opens.fullmatch(text) else None
+        more = _continued(text + end, queue, lines, fmt, grammar) if grammar.opens.fullmatch(text) else None
         if more is None:
             return text, QUOTES_ARE_CLOSED
         text = more
@@ -1158,7 +1349,9 @@ def _quoted_record(
     return grammar.written(fields[: grammar.n_columns]), None
 
 
-def _continued(text: str, queue: deque[_Line], lines: Iterator[_Line], fmt: ExtractFormat, grammar: _Grammar) -> str | None:
+def _continued(
+    text: str, queue: deque[_Line], lines: Iterator[_Line], fmt: ExtractFormat, grammar: _Grammar
+) -> str | None:
     """The record that begins with an open quote; None, with all lines after the first back in the queue, where it is never closed."""
     parts, taken, size = [text], [], len(text)
     while line := queue.popleft() if queue else next(lines, None):
@@ -1166,9 +1359,9 @@ def _continued(text: str, queue: deque[_Line], lines: Iterator[_Line], fmt: Extr
         more, rule = _decoded(line, fmt)
         size += len(line.data)
         state = "broken" if rule or size > MAX_ROW_BYTES else grammar.after(more)
-        parts.append(more)
         if state == "closed":
-            return "\n".join(parts)
+            return "".join([*parts, more])
+        parts.append(more + line.end)
         if state == "broken":
             break
     queue.extendleft(reversed(taken))
@@ -1203,21 +1396,23 @@ def _physical_lines(file: Path) -> Iterator[_Line]:
                 chunk += byte
             lines = chunk.splitlines(keepends=True)
             for line in lines:
-                data = line.rstrip(b"\r\n") if line.endswith((b"\r", b"\n")) else None
+                data = line.rstrip(b"\r\n")
                 if n_carried <= MAX_ROW_BYTES:
-                    carried.append(line if data is None else data)
-                n_carried += len(line if data is None else data)
-                if data is not None:
+                    carried.append(data)
+                n_carried += len(data)
+                if len(data) < len(line):
                     number += 1
-                    yield _line(number, carried, n_carried)
+                    yield _line(number, carried, n_carried, line[len(data) :].decode())
                     carried, n_carried = [], 0
     if n_carried:
-        yield _line(number + 1, carried, n_carried)
+        yield _line(number + 1, carried, n_carried, "")
 
 
-def _line(number: int, parts: list[bytes], n_bytes: int) -> _Line:
+def _line(number: int, parts: list[bytes], n_bytes: int, end: str) -> _Line:
     data = b"".join(parts) if len(parts) > 1 else parts[0]
-    return _Line(number, data[:_KEPT_RAW_CHARACTERS], True) if n_bytes > MAX_ROW_BYTES else _Line(number, data)
+    if n_bytes > MAX_ROW_BYTES:
+        return _Line(number, data[:_KEPT_RAW_CHARACTERS], end, is_too_long=True)
+    return _Line(number, data, end)
 
 
 # --- Parquet ------------------------------------------------------------------------------------------------------------------
@@ -1231,7 +1426,11 @@ def _check_magic_of_parquet(path: Path, source_file: str) -> None:
             file.seek(max(n_bytes - 4, 0))
             last = file.read(4)
     except OSError as error:
-        raise _refusal(f"the file cannot be opened: {error.strerror or type(error).__name__}", source_file, "check that it is there and may be read") from None
+        raise _refusal(
+            f"the file cannot be opened: {error.strerror or type(error).__name__}",
+            source_file,
+            "check that it is there and may be read",
+        ) from None
     if first != b"PAR1":
         raise _refusal("the file is no Parquet" if n_bytes else "the file is empty, and so no Parquet", source_file)
     if last != b"PAR1" or n_bytes < 12:
@@ -1241,8 +1440,12 @@ def _check_magic_of_parquet(path: Path, source_file: str) -> None:
 def _parquet_columns(cursor: duckdb.DuckDBPyConnection, file: str, source_file: str) -> list[tuple[str, str, str]]:
     """Per column: its name in the file, trimmed; its name and its type in the engine, which tells repeated names apart."""
     try:
-        described = cursor.execute(f"DESCRIBE SELECT * FROM read_parquet({quote_literal(file)}, hive_partitioning = false)").fetchall()
-        elements = cursor.execute(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quote_literal(file)})").fetchall()
+        described = cursor.execute(
+            f"DESCRIBE SELECT * FROM read_parquet({quote_literal(file)}, hive_partitioning = false)"
+        ).fetchall()
+        elements = cursor.execute(
+            f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quote_literal(file)})"
+        ).fetchall()
     except duckdb.Error as error:
         raise _refusal(f"the Parquet file cannot be read ({type(error).__name__})", source_file) from None
     names: list[str] = []

@@ -51,6 +51,9 @@ def native(
 def try_cast(frame: nw.LazyFrame, types: Mapping[str, str]) -> nw.LazyFrame:
     """Cast columns to engine types; a value that does not fit becomes NULL instead of stopping the query.
 
+    Text is understood without the blanks around it: plain numbers, ISO dates, ISO times without offset. (What engines make of
+    other notations, and of broken numbers cast to whole ones, differs: nothing should rely on it.)
+
     Args:
         frame: any lazy frame.
         types: column -> DuckDB type as in `Table.engine_schema`.
@@ -69,7 +72,8 @@ def try_cast(frame: nw.LazyFrame, types: Mapping[str, str]) -> nw.LazyFrame:
         )
 
     def cast_polars(data: pl.LazyFrame) -> pl.LazyFrame:
-        return data.with_columns(pl.col(name).cast(polars_type(kind), strict=False) for name, kind in types.items())
+        schema = data.collect_schema()
+        return data.with_columns(_cast_polars(name, schema[name], polars_type(kind)) for name, kind in types.items())
 
     def cast_pyspark(data: Any) -> Any:
         from pyspark.sql import functions
@@ -83,6 +87,19 @@ def try_cast(frame: nw.LazyFrame, types: Mapping[str, str]) -> nw.LazyFrame:
         )
 
     return native(frame, duckdb=cast_duckdb, polars=cast_polars, pyspark=cast_pyspark)
+
+
+def _cast_polars(name: str, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if found != pl.String or wanted == pl.String:
+        return column.cast(wanted, strict=False)
+    text = column.str.strip_chars()
+    if wanted not in (pl.Date, pl.Datetime("us")):
+        return text.cast(wanted, strict=False)
+    spaced = text.str.replace("T", " ", literal=True)
+    forms = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
+    times = [spaced.str.to_datetime(form, time_unit="us", strict=False) for form in forms]
+    return pl.coalesce(*times, text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))).cast(wanted)
 
 
 def keyed_hash(frame: nw.LazyFrame, columns: Mapping[str, str], key: str) -> nw.LazyFrame:

@@ -136,6 +136,11 @@ class ModelVersion:
     verdict: str
     decision: str = ""
 
+    @property
+    def has_estimator(self) -> bool:
+        """Whether there is a stored scikit-learn object."""
+        return (self.folder / "estimator.skops").is_file()
+
     def load_estimator(self) -> Any:
         """The stored scikit-learn object.
 
@@ -146,7 +151,7 @@ class ModelVersion:
 
         path = self.folder / "estimator.skops"
         where = f"models/{self.model}/{self.version}"
-        if not path.is_file():
+        if not self.has_estimator:
             raise EngineError(Problem("this version has no estimator", where))
         data = path.read_bytes()
         return loads(data, trusted=_checked_types(data, where))
@@ -404,7 +409,7 @@ def _content_digest(data: bytes | None) -> bytes:
                 return [canonical(item) for item in node]
             if not isinstance(node, dict):
                 return node
-            result = {}
+            result: dict[str, Any] = {}
             for key, value in node.items():
                 if key == "__id__":
                     result[key] = seen.setdefault(value, len(seen))

@@ -21,7 +21,6 @@ from cx_pipeline.engagement.policy import EvaluationPolicy
 ALL = "all"
 _SIMPLE_CONTROL_SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 1 / 3, 0.4, 0.5)
 _FISHER_BELOW = 5
-_WALD_FROM = 50
 _MONEY = nw.Decimal(38, 4)
 
 
@@ -192,7 +191,7 @@ def _effect(
     arm: Mapping[str, Any], control: Mapping[str, Any], cost: float, policy: EvaluationPolicy
 ) -> dict[str, Any]:
     x, n, x0, n0 = arm["n_responses"], arm["n"], control["n_responses"], control["n"]
-    low, high = difference_interval(x, n, x0, n0, policy.alpha)
+    low, high = newcombe(x, n, x0, n0, policy.alpha)
     profit = None
     reason = ""
     if arm["value"] is None and control["value"] is None:
@@ -274,17 +273,12 @@ def wilson(x: int, n: int, alpha: float) -> tuple[float, float]:
     return max(0.0, centre - half) if x else 0.0, min(1.0, centre + half) if x < n else 1.0
 
 
-def difference_interval(x: int, n: int, x0: int, n0: int, alpha: float) -> tuple[float, float]:
-    """Interval of the difference x/n - x0/n0 at level 1 - alpha: Wald's, or Newcombe's (method 10) where a count is below 50."""
-    from scipy.stats import norm
-
+def newcombe(x: int, n: int, x0: int, n0: int, alpha: float) -> tuple[float, float]:
+    """Newcombe's interval (method 10) of the difference x/n - x0/n0 at level 1 - alpha."""
     p, p0 = x / n, x0 / n0
-    difference = p - p0
-    if min(x, n - x, x0, n0 - x0) >= _WALD_FROM:
-        half = float(norm.ppf(1 - alpha / 2)) * math.sqrt(p * (1 - p) / n + p0 * (1 - p0) / n0)
-        return difference - half, difference + half
     low, high = wilson(x, n, alpha)
     low0, high0 = wilson(x0, n0, alpha)
+    difference = p - p0
     return difference - math.hypot(p - low, high0 - p0), difference + math.hypot(high - p, p0 - low0)
 
 

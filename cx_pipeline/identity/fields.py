@@ -59,7 +59,7 @@ class Field:
 _FIELDS = (
     Field("given_name", Kind.GIVEN_NAME, True, "given name"),
     Field("surname", Kind.SURNAME, False, "surname"),
-    Field("full", Kind.FULL_NAME, True, "full name"),
+    Field("full", Kind.FULL_NAME, False, "full name"),
     Field("birth_date", Kind.DATE, True, "birth date"),
     Field("organisation_name", Kind.TEXT, False, "organisation", is_corporate=True),
     Field("organisation_registration_id", Kind.IDENTIFIER, False, "registration id", is_corporate=True),

@@ -123,14 +123,19 @@ class Block:
         return (counts + joint * expected) / (totals + joint)
 
     def related(self, shared: FloatArray, unrelated: FloatArray) -> FloatArray:
-        """Shared variables as in the table `shared`, their own ones, given those, as among unrelated pairs."""
-        slot = self.missing * self.n_cells
+        """`shared` with the margins of own variables as among unrelated pairs (raked, pattern of missing by pattern).
+
+        What goes together stays together: a surname, the tokens of the full name and, among namesakes, the given name.
+        """
+        if all(variable.is_own for variable in self.variables):
+            return unrelated.copy()
+        result = shared.copy()
         for place, variable in enumerate(self.variables):
-            if not variable.is_own:
-                slot = slot * self.radices[place] + self.digits[:, place]
-        _, slot = np.unique(slot, return_inverse=True)
-        total = np.bincount(slot, weights=unrelated)[slot]
-        return np.asarray(np.bincount(slot, weights=shared)[slot] * unrelated / np.maximum(total, _TINY))
+            if variable.is_own:
+                slot = self.missing * self.radices[place] + self.digits[:, place]
+                have, want = np.bincount(slot, weights=result)[slot], np.bincount(slot, weights=unrelated)[slot]
+                result *= want / np.maximum(have, _TINY)
+        return result
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any
 
 import narwhals as nw
+import polars as pl
 
 from cx_pipeline.core.assets import table_check
+from cx_pipeline.core.frames import to_polars
 
 _KEYS = ("period", "starts_on", "segment", "definition")
 
@@ -35,24 +38,20 @@ def a_period_opens_with_what_the_last_one_closed(attrition: nw.LazyFrame[Any]) -
 @table_check("metrics.attrition", reads=("metrics.attrition", "profile.timeline"))
 def the_closing_base_is_who_ordered_within_the_window(
     attrition: nw.LazyFrame[Any], timeline: nw.LazyFrame[Any]
-) -> nw.LazyFrame[Any]:
-    """Counted anew, customers with an order of a positive amount in the window before the end are the closing base of the last month."""
+) -> pl.DataFrame:
+    """Counted anew, those who ordered for a positive amount in the window before its end are the closing base of the last month."""
     months = attrition.filter(
         (nw.col("definition") == "activity") & (nw.col("period") == "month") & (nw.col("segment") == "all")
     )
-    last = months.join(months.group_by("period").agg(nw.col("ends_on").max()), on=["period", "ends_on"])
-    ordered = timeline.filter((nw.col("kind") == "order") & (nw.col("value") > 0)).select(
-        "customer_id", nw.col("at").cast(nw.Date).alias("ordered_on")
-    )
-    # The window as days by month boundaries would be another definition: both dates are exact.
-    windows = last.select("ends_on", "window_days", "n_closing").join(ordered, how="cross")
-    days = (nw.col("ends_on") - nw.col("ordered_on")).dt.total_minutes() // (24 * 60)
-    return (
-        windows.filter((nw.col("ordered_on") < nw.col("ends_on")) & (days <= nw.col("window_days")))
-        .group_by("ends_on", "n_closing")
-        .agg(nw.col("customer_id").n_unique().cast(nw.Int64).alias("n_anew"))
-        .filter(nw.col("n_closing") != nw.col("n_anew"))
-    )
+    last = to_polars(months).sort("ends_on").tail(1).select("starts_on", "ends_on", "window_days", "n_closing")
+    if last.is_empty():
+        return last
+    ends_on: date = last["ends_on"][0]
+    ordered_on = nw.col("at").cast(nw.Date)
+    in_window = (ordered_on >= ends_on - timedelta(days=last["window_days"][0])) & (ordered_on < ends_on)
+    ordered = timeline.filter((nw.col("kind") == "order") & (nw.col("value") > 0) & in_window)
+    n_anew = to_polars(ordered.select("customer_id").unique().select(nw.len().alias("n")))["n"][0]
+    return last.filter(pl.col("n_closing") != n_anew).with_columns(pl.lit(n_anew).alias("n_anew"))
 
 
 CHECKS = (

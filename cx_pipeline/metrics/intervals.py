@@ -26,7 +26,10 @@ def wilson(successes: pl.Expr, trials: pl.Expr, confidence: float = 0.95) -> tup
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * (p * (1 - p) / n + z * z / (4 * n * n)).sqrt() / (1 + z * z / n)
-    return (centre - half).clip(0, 1), (centre + half).clip(0, 1)
+    # At the ends the formula says exactly 0 and 1; floating point only nearly.
+    low = pl.when(successes == 0).then(n * 0).otherwise((centre - half).clip(0, 1))
+    high = pl.when(successes == trials).then(n * 0 + 1).otherwise((centre + half).clip(0, 1))
+    return low, high
 
 
 def poisson_ratio(count: pl.Expr, base: pl.Expr, confidence: float = 0.95) -> tuple[pl.Expr, pl.Expr]:

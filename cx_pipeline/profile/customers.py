@@ -17,7 +17,8 @@ def sightings(
     """One row per customer: numbers of records, channels and identifiers, first and last sight.
 
     Args:
-        customer_xref, identifier_xref: of identity.
+        customer_xref: `identity.customer_xref`.
+        identifier_xref: `identity.identifier_xref`.
         identifiers: `staging.identifiers`.
         parties: `staging.parties`, for the time of records.
     """

@@ -98,45 +98,48 @@ def attribute_values(
     ranked = known.with_columns(
         nw.col("one").cum_sum().over(*customer, order_by=order).alias("nth"),
         nw.col("one").sum().over(*customer).alias("n"),
-        nw.col("value").n_unique().over(*customer).alias("n_values"),
-        *(nw.col(name).max().over(*customer).alias(f"best_{name}") for name in ("freshness", "trust")),
-    )
-    believed = nw.when((nw.col("freshness") == nw.col("best_freshness")) & (nw.col("trust") == nw.col("best_trust")))
-    ranked = ranked.with_columns(
-        believed.then(nw.col("observed_at")).otherwise(None).max().over(*customer).alias("best_observed_at"),
-        believed.then(nw.col("n_agree")).otherwise(None).min().over(*customer).alias("least_agree"),
-        believed.then(nw.col("n_agree")).otherwise(None).max().over(*customer).alias("most_agree"),
-        nw.col("trust").min().over(*customer).alias("least_trust"),
-        nw.col("observed_at").n_unique().over(*customer).alias("n_times"),
     )
     is_winner = nw.col("nth") == nw.col("n")
-    rule = (
-        nw.when(nw.col("n_values") == 1)
-        .then(nw.lit("only_value"))
-        .otherwise(
-            nw.when(nw.col("least_trust") < nw.col("best_trust"))
-            .then(nw.lit("trust"))
-            .otherwise(
-                nw.when(nw.col("n_times") > 1)
-                .then(nw.lit("recency"))
-                .otherwise(
-                    nw.when(nw.col("least_agree") < nw.col("most_agree"))
-                    .then(nw.lit("frequency"))
-                    .otherwise(nw.lit("order_of_channels"))
-                )
-            )
-        )
+    ranked = ranked.with_columns(
+        nw.when(is_winner).then(nw.col("value")).otherwise(None).max().over(*customer).alias("won_value")
+    ).with_columns(
+        nw.when(nw.col("value") != nw.col("won_value"))
+        .then(nw.col("nth"))
+        .otherwise(None)
+        .max()
+        .over(*customer)
+        .alias("rival_nth")
+    )
+    is_rival = nw.col("nth") == nw.col("rival_nth")
+    ranked = ranked.with_columns(
+        nw.when(chosen).then(nw.col(name)).otherwise(None).max().over(*customer).alias(f"{whose}_{name}")
+        for whose, chosen in (("won", is_winner), ("rival", is_rival))
+        for name in order[:4]
     )
     status = (
         nw.when(is_winner)
         .then(nw.lit("winner"))
         .otherwise(
-            nw.when(nw.col("freshness") < nw.col("best_freshness")).then(nw.lit("stale")).otherwise(nw.lit("loser"))
+            nw.when(nw.col("freshness") < nw.col("won_freshness")).then(nw.lit("stale")).otherwise(nw.lit("loser"))
         )
     )
     return ranked.select(
-        *customer, "value", "channel", "record_id", "observed_at", status.alias("status"), rule.alias("rule")
+        *customer, "value", "channel", "record_id", "observed_at", status.alias("status"), _decided_by().alias("rule")
     )
+
+
+def _decided_by() -> nw.Expr:
+    """What the winner has over the strongest record that says otherwise: the first step of the order of belief that tells them apart."""
+    rule: nw.Expr = nw.lit("order_of_channels")
+    for name, word in (
+        ("n_agree", "frequency"),
+        ("observed_at", "recency"),
+        ("trust", "trust"),
+        ("freshness", "freshness"),
+    ):
+        won, rival = nw.col(f"won_{name}"), nw.col(f"rival_{name}")
+        rule = nw.when((won > rival) | (rival.is_null() & ~won.is_null())).then(nw.lit(word)).otherwise(rule)
+    return nw.when(nw.col("rival_nth").is_null()).then(nw.lit("only_value")).otherwise(rule)
 
 
 def golden_records(winners: pl.DataFrame) -> pl.DataFrame:

@@ -91,6 +91,15 @@ def list_paths(folder: Path) -> list[Path]:
     return [path for path in _all_paths(folder) if not _refusal(path, root)]
 
 
+def list_refusals(folder: Path) -> list[tuple[str, str]]:
+    """Name and reason of the files that must not be read, by name, without reading any."""
+    root = folder.resolve()
+    found = [(path.relative_to(folder).as_posix(), _refusal(path, root)) for path in _all_paths(folder)]
+    return [
+        (name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), why) for name, why in found if why
+    ]
+
+
 def _all_paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

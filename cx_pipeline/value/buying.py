@@ -39,13 +39,14 @@ class Moments:
 
 @dataclass(frozen=True)
 class Buying:
-    """A fitted pair of models; `method` is their name in the tables."""
+    """A fitted pair of models."""
 
     count: ParetoNBD
     spend: GammaGamma | LogNormalValue
 
     @property
     def method(self) -> str:
+        """Name of the pair in the tables, e.g. `pareto_nbd+gamma_gamma`."""
         return f"pareto_nbd+{'gamma_gamma' if isinstance(self.spend, GammaGamma) else 'lognormal_shrinkage'}"
 
     def moments(self, rows: pl.DataFrame, cutoff: date, horizon_days: float) -> Moments:
@@ -62,6 +63,10 @@ class Buying:
             variation = square * (1 - p_none) / revenue**2 - 1
         usable = np.isfinite(variation)
         return Moments(orders, revenue, np.where(usable, np.clip(variation, 1e-3, 1e3), 1.0), p_none)
+
+    def p_alive(self, rows: pl.DataFrame, cutoff: date) -> Array:
+        """Probability that a customer of a summary will ever order again as before, shape (n,)."""
+        return self.count.p_alive(*history(rows, cutoff))
 
     def _value_moments(self, rows: pl.DataFrame) -> tuple[Array, Array, Array]:
         n_orders = column(rows, "n_orders")

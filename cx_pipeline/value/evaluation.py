@@ -50,11 +50,13 @@ def top_share(actual: Array, predicted: Array) -> float | None:
 
 
 def _gini(actual: Array, by: Array) -> float:
-    order = np.argsort(-np.round(by, _DECIMALS), kind="stable")
+    """Area between gain curve and diagonal; customers ranked alike share what they brought together."""
     total = float(actual.sum())
     if total <= 0:
         return 0.0
-    gained = np.cumsum(actual[order]) / total
+    _, group, sizes = np.unique(-np.round(by, _DECIMALS), return_inverse=True, return_counts=True)
+    shared = (np.bincount(group, weights=actual) / sizes)[group]
+    gained = np.cumsum(shared[np.argsort(group, kind="stable")]) / total
     return float(gained.mean() - (len(actual) + 1) / (2 * len(actual)))
 
 
@@ -67,3 +69,14 @@ def figures(actual: Array, predicted: Array, median: Array | None = None) -> dic
         "top_10_percent_share": top_share(actual, predicted),
         "mae": mean_absolute_error(actual, predicted if median is None else median),
     }
+
+
+def deciles(actual: Array, predicted: Array) -> dict[str, float]:
+    """Mean predicted and actual revenue of each tenth of customers, the tenth predicted highest last: decile_01_predicted, ..."""
+    order = np.argsort(np.round(predicted, _DECIMALS), kind="stable")
+    found: dict[str, float] = {}
+    for number, members in enumerate(np.array_split(order, 10), start=1):
+        if len(members):
+            found[f"decile_{number:02d}_predicted"] = float(predicted[members].mean())
+            found[f"decile_{number:02d}_actual"] = float(actual[members].mean())
+    return found

@@ -40,8 +40,10 @@ def run_rate(rows: pl.DataFrame, cutoff: date, what: str, half_life_days: float,
 
     Args:
         rows: a summary; its bands are weighted at their middles.
+        cutoff: the summary's.
         what: `revenue` or `n_orders`.
         half_life_days: age at which an order counts half.
+        horizon_days: length of the horizon.
     """
     weighted, until_last, last = np.zeros(rows.height), 0, np.zeros(rows.height)
     for end in BAND_ENDS_DAYS:
@@ -50,7 +52,7 @@ def run_rate(rows: pl.DataFrame, cutoff: date, what: str, half_life_days: float,
         until_last, last = end, until
     age = np.clip(history(rows, cutoff)[2] * DAYS_PER_WEEK + 1, _MIN_AGE_DAYS, BAND_ENDS_DAYS[-1])
     exposure = half_life_days / np.log(2) * (1 - 0.5 ** (age / half_life_days))
-    return np.maximum(weighted, 0.0) * horizon_days / exposure
+    return np.asarray(np.maximum(weighted, 0.0) * horizon_days / exposure)
 
 
 def blend_features(rows: pl.DataFrame, moments: Moments, cutoff: date, horizon_days: int) -> Array:
@@ -105,7 +107,7 @@ def fit_boosting(features: Array, revenue: Array, max_rows: int) -> Any:
         max_rows: most rows to train on; beyond, every k-th is taken.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     step = max(1, -(-len(revenue) // max_rows))
     trees = HistGradientBoostingRegressor(

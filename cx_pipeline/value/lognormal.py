@@ -47,7 +47,8 @@ def fit_lognormal(n_orders: Array, log_value: Array, log_value_squared: Array) -
 
     Args:
         n_orders: orders of each customer, at least 1, shape (n,).
-        log_value, log_value_squared: sums of the logs and of their squares over those orders, shape (n,).
+        log_value: sum of the logs of those orders, shape (n,).
+        log_value_squared: sum of the squares of the logs, shape (n,).
     """
     total, groups = float(n_orders.sum()), len(n_orders)
     means = log_value / n_orders

@@ -16,7 +16,7 @@ class ValuePolicy:
         min_customers: with fewer customers that have ordered no model is trained.
         max_fit_rows: most distinct histories a fit looks at; beyond, a stratified sample stands for all.
         max_train_rows: most customers per past cut-off that the boosted challenger is trained on.
-        tie_spearman: a more complex model must rank better than a simpler one by more than this to be chosen.
+        tie_gini: a more complex model must rank better than a simpler one (normalised Gini) by more than this to be chosen.
         max_abs_bias: a model whose total misses the holdout's by a larger share is not calibrated.
         target_coverage: share of outcomes that should lie between revenue_low and revenue_high.
         max_coverage_gap: distance from that share up to which the interval counts as calibrated.
@@ -28,7 +28,7 @@ class ValuePolicy:
     min_customers: int = 50
     max_fit_rows: int = 100_000
     max_train_rows: int = 100_000
-    tie_spearman: float = 0.003
+    tie_gini: float = 0.003
     max_abs_bias: float = 0.25
     target_coverage: float = 0.80
     max_coverage_gap: float = 0.10

@@ -89,13 +89,16 @@ def coverage(actual: Array, revenue: Array, variation: Array, p_none: Array) -> 
     return float(np.where(actual > 0, inside, randomised).mean())
 
 
-def calibrate(actual: Array, revenue: Array, moments_variation: Array, moments_p_none: Array, correction: Array, target: float) -> Calibration:
+def calibrate(
+    actual: Array, revenue: Array, moments_variation: Array, moments_p_none: Array, correction: Array, target: float
+) -> Calibration:
     """Learn the spread from closed horizons.
 
     Args:
         actual: revenue of the horizon, at least 0, shape (n,).
         revenue: expectation, after the correction.
-        moments_variation, moments_p_none: the buying model's.
+        moments_variation: the buying model's squared coefficient of variation, shape (n,).
+        moments_p_none: its probability of no order, shape (n,).
         correction: revenue / the buying model's revenue.
         target: share of outcomes wanted between the 10 % and 90 % quantiles.
     """

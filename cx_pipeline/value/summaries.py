@@ -45,7 +45,9 @@ def summaries(days: nw.LazyFrame, cutoff: date) -> nw.LazyFrame:
     is_order = nw.col("revenue") > 0
     logs = nw.when(is_order).then(nw.col("revenue").cast(nw.Float64)).otherwise(1.0).log()
     known = days.filter(nw.col("day") <= nw.lit(cutoff)).with_columns(
-        is_order.alias("is_order"), logs.cast(_LOG).alias("log_value"), (logs * logs).cast(_LOG).alias("log_value_squared")
+        is_order.alias("is_order"),
+        logs.cast(_LOG).alias("log_value"),
+        (logs * logs).cast(_LOG).alias("log_value_squared"),
     )
     figures = []
     for width in BAND_ENDS_DAYS:
