@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cx_pipeline.staging.sampling import FileSample
 
 _PLAIN_WIDTH = 10_000
-_INTERRUPTED = 130
+_INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 app = typer.Typer(
     name="cx",
@@ -115,13 +115,13 @@ def run(
     from cx_pipeline.definitions import defs
     from cx_pipeline.reporting.policy import PublishingPolicy
 
-    # Loaded here and not by the first table that is checked, which would look slow.
-    importlib.import_module("great_expectations")
     job = defs.resolve_job_def(NIGHTLY)
     selection = _selection(select, job)
     # Nothing has been written up to here: what is wrong from now on has exit code 1.
     Warehouse(environment.data.warehouse).close()
     os.environ["DAGSTER_HOME"] = str(instances.dagster_home(environment.data))
+    # Loaded here and not by the first table that is checked, which would look slow.
+    importlib.import_module("great_expectations")
     console = _console()
     for note in _landing_notes(environment.data, [channel.name for channel in channels]):
         console.print(note, style="yellow", markup=False, highlight=False)
@@ -191,17 +191,18 @@ def _statements(job: Any) -> dict[str, tuple[bool, str]]:
 
 def _failures(result: Any) -> list[str]:
     """One line for every step, or the run as a whole, that stopped: the innermost cause."""
-    lines = []
+    lines: list[str] = []
     for event in result.all_events:
-        data = event.event_specific_data
-        error = getattr(data, "error", None) or getattr(data, "first_step_failure_event", None)
-        if not (event.is_step_failure or event.is_run_failure) or error is None or not hasattr(error, "cause"):
+        error = getattr(event.event_specific_data, "error", None)
+        if error is None or not (event.is_step_failure or (event.is_run_failure and not lines)):
             continue
         while error.cause is not None:
             error = error.cause
         # `package.module.Class: message`: the message is ours for our errors and dagster's Failure, else it may quote a row.
         _, _, message = error.message.strip().partition(": ")
         is_ours = error.cls_name == "Failure" or error.cls_name in {c.__name__ for c in _all_errors(CxPipelineError)}
+        if error.cls_name in _INTERRUPTIONS:
+            return ["interrupted; the table at work is as it was before"]
         what = message if is_ours and message else f"{error.cls_name}{_last_line_of_ours(error.stack)}"
         lines.append(f"{event.step_key or 'the run'}: {what}")
     return lines
@@ -345,7 +346,7 @@ class _Display:
             is_blocking = self._statements.get(progress.name, (True, ""))[0]
             (self.broken if is_blocking else self.suspicious).append(progress)
             style = "red" if is_blocking else "yellow"
-            self._say(f"  {progress.name}: does not hold ({progress.n_rows:,} rows)", style)
+            self._say(f"  {progress.name}: does not hold ({progress.n_rows:,} offending)", style)
         else:
             self.failed.append(progress)
             self._say(f"  {progress.name}: failed", "red")

@@ -21,7 +21,11 @@ import cx_pipeline.metrics.assets
 import cx_pipeline.metrics.checks
 import cx_pipeline.profile.assets
 import cx_pipeline.profile.checks
+import cx_pipeline.propensity.assets
+import cx_pipeline.propensity.checks
 import cx_pipeline.reporting.assets
+import cx_pipeline.retention.assets
+import cx_pipeline.retention.checks
 import cx_pipeline.segmentation.assets
 import cx_pipeline.segmentation.checks
 import cx_pipeline.staging.assets
@@ -43,7 +47,9 @@ ROOMS: tuple[tuple[ModuleType, ModuleType], ...] = (
     (cx_pipeline.profile.assets, cx_pipeline.profile.checks),
     (cx_pipeline.metrics.assets, cx_pipeline.metrics.checks),
     (cx_pipeline.segmentation.assets, cx_pipeline.segmentation.checks),
+    (cx_pipeline.retention.assets, cx_pipeline.retention.checks),
     (cx_pipeline.value.assets, cx_pipeline.value.checks),
+    (cx_pipeline.propensity.assets, cx_pipeline.propensity.checks),
     (cx_pipeline.engagement.assets, cx_pipeline.engagement.checks),
 )
 

@@ -274,6 +274,29 @@ def published(root: Path) -> dict[str, pl.DataFrame]:
     return {f"{path.parent.name}.{path.stem}": pl.read_parquet(path) for path in sorted(current.glob("*/*.parquet"))}
 
 
+def run_with_fault(root: Path, module: str, function: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `cx run` with a function of the package replaced by one that raises an error quoting a planted value."""
+    code = f"""
+import sys
+import {module} as module
+def fail(*args, **kwargs):
+    raise ValueError("cannot make sense of {PLANTED[0]}")
+module.{function} = fail
+from cx_pipeline.cli import main
+sys.argv = ["cx", *{list(arguments)!r}]
+main()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(root),
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
 def comparable(table: pl.DataFrame) -> pl.DataFrame:
     """A table without what differs from run to run, in one order of rows."""
     kept = table.drop([name for name in RUN_COLUMNS if name in table.columns])

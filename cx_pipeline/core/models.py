@@ -325,7 +325,7 @@ def version_rows(store: ModelStore, models: Sequence[str], as_of: date) -> pl.Da
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def champion_cards(versions: nw.LazyFrame) -> str:
+def champion_cards(versions: nw.LazyFrame[Any]) -> str:
     """The cards of the champions as Markdown, for the UI: what `version_rows` made, as written."""
     import narwhals as nw
 

@@ -291,11 +291,14 @@ def _is_date(text: str) -> bool:
 
 
 def _coerce(value: Any, hint: Any) -> Any:
+    """A value that fits, as what the policy says: lists as tuples, whole numbers as fractions, ISO dates as dates."""
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if isinstance(value, list):
-        return tuple(_coerce(item, None) for item in value)
-    if hint is float and isinstance(value, int):
+        inner = next((typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is tuple), object)
+        return tuple(_coerce(item, inner) for item in value)
+    if float in kinds and int not in kinds and type(value) is int:
         return float(value)
-    if hint is date and isinstance(value, str):
+    if date in kinds and str not in kinds and isinstance(value, str):
         return date.fromisoformat(value)
     return value
 

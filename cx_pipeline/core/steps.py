@@ -1,3 +1,15 @@
 """The rooms in the order of the loop: names only, so that whoever needs the order need not load Dagster."""
 
-STEPS = ("channels", "staging", "identity", "profile", "metrics", "segmentation", "value", "engagement", "reporting")
+STEPS = (
+    "channels",
+    "staging",
+    "identity",
+    "profile",
+    "metrics",
+    "segmentation",
+    "retention",
+    "value",
+    "propensity",
+    "engagement",
+    "reporting",
+)

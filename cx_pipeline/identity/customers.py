@@ -71,9 +71,13 @@ def strong_groups(
 
 def plausible_pairs(pairs: pl.DataFrame, policy: CustomerPolicy) -> pl.DataFrame:
     """Pairs without those of hot identifiers."""
-    hot = hot_identifiers(pairs, policy)
+    return _without(pairs, hot_identifiers(pairs, policy))
+
+
+def _without(pairs: pl.DataFrame, unwanted: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of which neither end is one of the unwanted identifiers."""
     for side in ("left", "right"):
-        pairs = pairs.join(hot, left_on=[f"{side}_namespace", f"{side}_value"], right_on=_ID, how="anti")
+        pairs = pairs.join(unwanted, left_on=[f"{side}_namespace", f"{side}_value"], right_on=_ID, how="anti")
     return pairs
 
 
@@ -153,7 +157,8 @@ def name_customers(
     """Give every record and every identifier its customer.
 
     A customer is named after the first record of its cluster (by channel and record id), or, where it has no record, after its
-    first identifier: the same data give the same id, in whatever order they come.
+    first identifier: the same data give the same id, in whatever order they come. An identifier that records of more than
+    `max_partners` customers carry (a dummy number, a shop's own e-mail address) leads to none of them.
 
     Args:
         records: record, channel, record_id.
@@ -167,18 +172,17 @@ def name_customers(
     """
     xref = _customer_xref(records, clusters, key)
     plausible = plausible_pairs(pairs, policy)
-    known = _spread_over_groups(_identifiers_of_records(xref, party_identifiers), groups)
-    known = _spread_over_pairs(known, plausible, policy)
+    carried = _carried_by_customers(xref, party_identifiers)
+    crowd = carried.group_by(_ID).len().filter(pl.col("len") > policy.max_partners).select(_ID)
+    nobodys = pl.concat([hot_identifiers(pairs, policy), crowd]).unique()
+    known = _spread_over_groups(_best(carried.join(crowd, on=_ID, how="anti")), groups.join(crowd, on=_ID, how="anti"))
+    known = _spread_over_pairs(known, plausible.pipe(_without, crowd), policy)
     # Groups of strong identifiers that lead to no record are customers known by identifiers alone.
-    known = pl.concat([known, _name_groups(groups.join(known, on=_ID, how="anti"), key)])
-    known = _spread_over_pairs(known, plausible, policy)
-    # So are weak ones that nothing explains; only hot ones lead nowhere, because too many people stand behind them.
-    alone = (
-        identifiers.select(_ID)
-        .unique()
-        .join(known, on=_ID, how="anti")
-        .join(hot_identifiers(pairs, policy), on=_ID, how="anti")
-    )
+    unnamed = groups.join(known, on=_ID, how="anti").join(crowd, on=_ID, how="anti")
+    known = pl.concat([known, _name_groups(unnamed, key)])
+    known = _spread_over_pairs(known, plausible.pipe(_without, crowd), policy)
+    # So are weak ones that nothing explains; only those that too many people stand behind lead nowhere.
+    alone = identifiers.select(_ID).unique().join(known, on=_ID, how="anti").join(nobodys, on=_ID, how="anti")
     known = pl.concat([known, _name_groups(_weak_groups(alone, plausible), key)])
     seen = identifiers.group_by(_ID).agg(pl.col("first_seen_at").min(), pl.col("last_seen_at").max())
     return Customers(xref, known.join(seen, on=_ID, how="left").sort(_ID))
@@ -226,17 +230,17 @@ def _ids(first: pl.Series, second: pl.Series, key: str) -> pl.Series:
     return pl.Series("customer_id", ["C" + hashlib.sha256(name).hexdigest()[:16] for name in names], dtype=pl.String)
 
 
-def _identifiers_of_records(xref: pl.DataFrame, party_identifiers: pl.DataFrame) -> pl.DataFrame:
-    """Each identifier that records carry with the customer most of them belong to (ties: the smaller id)."""
-    counted = (
+def _carried_by_customers(xref: pl.DataFrame, party_identifiers: pl.DataFrame) -> pl.DataFrame:
+    """One row per identifier that records carry and customer of such a record, with the number n of the records."""
+    return (
         party_identifiers.join(xref.select("channel", "record_id", "customer_id"), on=["channel", "record_id"])
         .group_by(*_ID, "customer_id")
         .agg(pl.len().alias("n"))
     )
-    return _best(counted)
 
 
 def _best(counted: pl.DataFrame) -> pl.DataFrame:
+    """Each identifier with the customer that n is greatest for (ties: the smaller id)."""
     return (
         counted.sort("n", "customer_id", descending=[True, False])
         .unique(_ID, keep="first", maintain_order=True)

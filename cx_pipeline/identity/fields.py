@@ -169,9 +169,9 @@ def _party_kind() -> pl.Expr:
     """Who names a person is about a person, also where an organisation is named beside; dates of birth and sexes name one."""
     names_person = pl.any_horizontal(pl.col("full", "birth_date", "birth_year", "sex").is_not_null())
     names_organisation = pl.col("organisation_name").is_not_null()
-    return (
-        pl.when(names_person).then(PERSON).when(names_organisation).then(ORGANISATION).otherwise(UNKNOWN)
-    ).alias("party_kind")
+    return (pl.when(names_person).then(PERSON).when(names_organisation).then(ORGANISATION).otherwise(UNKNOWN)).alias(
+        "party_kind"
+    )
 
 
 def _is_personal(namespace: str) -> bool:

@@ -150,13 +150,13 @@ class _Engine:
             predicted.drop_table_from_database_and_remove_from_cache()
             yield scored
 
-
     def levels(self, linker: Linker, chosen: tuple[Comparison, ...], left: IntArray, right: IntArray) -> LevelArray:
         """(pairs, comparisons) levels by a linker whose match weights are numbers of levels (see `model.numbering`)."""
         names = [comparison.field.name for comparison in chosen]
         columns = ", ".join(f'(round("mw_{name}") - 1)::TINYINT AS "level_{name}"' for name in names)
         batches = [
-            batch.select(pl.exclude("record_l", "record_r")).to_numpy() for batch in self.compare(linker, left, right, columns)
+            batch.select(pl.exclude("record_l", "record_r")).to_numpy()
+            for batch in self.compare(linker, left, right, columns)
         ]
         return np.concatenate(batches) if batches else np.empty((0, len(names)), dtype=np.int8)
 
@@ -212,7 +212,9 @@ def _link_with_population(
         scorers[name], learnt[name] = scorer, scorer.learnt() | {"n_closure_pairs": len(more[0])}
         edges.append(found)
     first = next(iter(scorers.values()))
-    settings = splink_settings(chosen, first.model.share_match, rules, use_term_frequencies=True, estimate=first.margins())
+    settings = splink_settings(
+        chosen, first.model.share_match, rules, use_term_frequencies=True, estimate=first.margins()
+    )
     settings = json.loads(json.dumps(engine.linker(settings).misc.save_model_to_json()))
     ours = {"model": "population"} | {name: scorer.as_dict() for name, scorer in scorers.items()}
     return _edges(pl.concat(edges)), {"splink": settings, "identity": ours}, learnt

@@ -94,9 +94,7 @@ def _comparison(field: Field, names: set[str]) -> Comparison:
 
 # One half alone is also what relatives show when one of two records has its names in the other order.
 _HALF_CROSSED = "given_name_l = surname_r OR surname_l = given_name_r"
-_CROSSED = (
-    "jaro_winkler_similarity(given_name_l, surname_r) >= 0.9 AND jaro_winkler_similarity(surname_l, given_name_r) >= 0.9"
-)
+_CROSSED = "jaro_winkler_similarity(given_name_l, surname_r) >= 0.9 AND jaro_winkler_similarity(surname_l, given_name_r) >= 0.9"
 
 
 def _jaro_winkler(column: str, at_least: float) -> str:
@@ -112,12 +110,16 @@ def _edits(column: str, at_most: int, of: str = "") -> str:
     return f"CASE WHEN {near} THEN {edits} ELSE false END"
 
 
+# 1 January stands for "unknown" in many systems: agreeing on it alone is no agreement.
+_DEFAULT_DATES = "birth_month_l = '01' AND birth_day_l = '01' AND birth_month_r = '01' AND birth_day_r = '01'"
+
+
 def _date_edits(at_most: int) -> str:
     # Dates are written at one length, where counting unlike characters is many times faster than counting edits.
     unlike = "hamming(birth_date_l, birth_date_r)"
     edits = f"damerau_levenshtein(birth_date_l, birth_date_r) <= {at_most}"
     return (
-        "CASE WHEN length(birth_date_l) <> length(birth_date_r) THEN false"
+        f"CASE WHEN ({_DEFAULT_DATES}) OR length(birth_date_l) <> length(birth_date_r) THEN false"
         f" WHEN {unlike} <= {at_most} THEN true WHEN {unlike} <= {2 * at_most} THEN {edits} ELSE false END"
     )
 
@@ -155,11 +157,9 @@ def _full_name_levels() -> tuple[tuple[str, str], ...]:
 
 def _date_levels() -> tuple[tuple[str, str], ...]:
     whole = "birth_date_l IS NOT NULL AND birth_date_r IS NOT NULL"
-    # 1 January stands for "unknown" in many systems: agreeing on it alone is no agreement.
-    default = "birth_month_l = '01' AND birth_day_l = '01' AND birth_month_r = '01' AND birth_day_r = '01'"
     parts = (
         "(coalesce(birth_year_l = birth_year_r, false)::int"
-        f" + CASE WHEN {default} THEN 0 ELSE coalesce(birth_month_l = birth_month_r, false)::int"
+        f" + CASE WHEN {_DEFAULT_DATES} THEN 0 ELSE coalesce(birth_month_l = birth_month_r, false)::int"
         " + coalesce(birth_day_l = birth_day_r, false)::int END)"
     )
     swapped = "birth_year_l = birth_year_r AND birth_month_l = birth_day_r AND birth_day_l = birth_month_r"

@@ -169,11 +169,14 @@ class PopulationModel:
 
     def log_ratios(self, levels: LevelArray) -> tuple[FloatArray, FloatArray]:
         """(p,) ln m/u and ln h/u of rows of levels."""
-        match, related = np.zeros(len(levels)), np.zeros(len(levels))
-        for block, m, h, u in zip(self.blocks, self.match, self.related, self.unrelated, strict=True):
-            cells = block.cells(levels)
-            match += np.log(np.maximum(m, _TINY) / np.maximum(u, _TINY))[cells]
-            related += np.log(np.maximum(h, _TINY) / np.maximum(u, _TINY))[cells]
+        return self.log_ratios_of_cells([block.cells(levels) for block in self.blocks])
+
+    def log_ratios_of_cells(self, cells: list[IntArray]) -> tuple[FloatArray, FloatArray]:
+        """Likewise of rows whose cells, one array per block, are known."""
+        match, related = np.zeros(len(cells[0])), np.zeros(len(cells[0]))
+        for cell, m, h, u in zip(cells, self.match, self.related, self.unrelated, strict=True):
+            match += np.log(np.maximum(m, _TINY) / np.maximum(u, _TINY))[cell]
+            related += np.log(np.maximum(h, _TINY) / np.maximum(u, _TINY))[cell]
         return match, related
 
     def margins(self, name: str) -> tuple[FloatArray, FloatArray]:
@@ -230,7 +233,7 @@ def fit(
     first = PopulationModel(variables, blocks, start, 0.0, tuple(match), nobody, nobody, n_pairs, 0)
     unrelated = tables(
         random_cells,
-        (1 - posteriors(first, random.levels)[0]) * random.counts,
+        (1 - _posteriors_of_cells(first, random_cells)[0]) * random.counts,
         unrelated_priors,
         _MARGIN_STRENGTH_UNRELATED,
         _JOINT_STRENGTH_UNRELATED,
@@ -251,8 +254,8 @@ def fit(
             n_pairs,
             iteration,
         )
-        p_match, p_related = posteriors(model, candidates.levels)
-        q_match, q_related = posteriors(model, random.levels)
+        p_match, p_related = _posteriors_of_cells(model, cells)
+        q_match, q_related = _posteriors_of_cells(model, random_cells)
         before = (share_match, share_related)
         share_match = float(np.clip((p_match @ candidates.counts) / n_pairs, 0.01 / n_pairs, 0.5))
         match = tables(cells, p_match * candidates.counts, match_priors, _MARGIN_STRENGTH_MATCH, _JOINT_STRENGTH_MATCH)
@@ -268,10 +271,8 @@ def fit(
             free = tables(
                 cells, p_related * candidates.counts, match_priors, _MARGIN_STRENGTH_MATCH, _JOINT_STRENGTH_MATCH
             )
-            related = [
-                block.related(h, u) for block, h, u in zip(blocks, free, unrelated, strict=True)
-            ]
-        moved = abs(share_match - before[0]) / share_match
+            related = [block.related(h, u) for block, h, u in zip(blocks, free, unrelated, strict=True)]
+        moved = max(abs(share_match - before[0]), abs(share_related - before[1])) / share_match
         if iteration > 5 and moved < _CONVERGED:
             break
     return PopulationModel(
@@ -289,10 +290,14 @@ def fit(
 
 def posteriors(model: PopulationModel, levels: LevelArray) -> tuple[FloatArray, FloatArray]:
     """(p,) probabilities of M and of H for rows of levels."""
-    match, related = model.log_ratios(levels)
+    return _posteriors_of_cells(model, [block.cells(levels) for block in model.blocks])
+
+
+def _posteriors_of_cells(model: PopulationModel, cells: list[IntArray]) -> tuple[FloatArray, FloatArray]:
+    match, related = model.log_ratios_of_cells(cells)
     priors = model.priors
     match += priors.log_match
-    related = related + priors.log_related if model.share_related > 0 else np.full(len(levels), -np.inf)
+    related = related + priors.log_related if model.share_related > 0 else np.full(len(match), -np.inf)
     total = np.logaddexp(np.logaddexp(match, related), 0.0)
     return np.exp(match - total), np.exp(related - total)
 
@@ -323,13 +328,14 @@ def dependent_groups(model: PopulationModel, candidates: Patterns, random: Patte
     found: list[tuple[float, int, int]] = []
     for i, j in combinations(range(len(model.blocks)), 2):
         weight = random.counts * (against.sum(axis=1) - against[:, i] - against[:, j] < -_MIN_LOG_RATIO)
-        unlike = matches * (of_matches.sum(axis=1) - of_matches[:, i] - of_matches[:, j] < -_MIN_LOG_RATIO)
+        others_of_matches = of_matches.sum(axis=1) - of_matches[:, i] - of_matches[:, j]
+        unlike = drawn * matches * (others_of_matches < -_MIN_LOG_RATIO)
         for a, b in product(model.blocks[i].members, model.blocks[j].members):
             agree_a, agree_b = agrees(random, a), agrees(random, b)
             present_a, present_b = random.levels[:, a] >= 0, random.levels[:, b] >= 0
             n = weight @ (present_a & present_b)
             expected = (weight @ (agree_a & present_b)) * (weight @ (agree_b & present_a)) / max(n, 1.0)
-            observed = weight @ (agree_a & agree_b) - drawn * (unlike @ (agrees(candidates, a) & agrees(candidates, b)))
+            observed = weight @ (agree_a & agree_b) - unlike @ (agrees(candidates, a) & agrees(candidates, b))
             if observed > _MIN_LIFT * expected and observed - expected >= _MIN_EXCESS_PAIRS:
                 found.append((observed / max(expected, _TINY), i, j))
     return _join(model, groups, found)

@@ -87,7 +87,8 @@ class PairScorer:
             "expected_matches": model.share_match * model.n_pairs,
             "expected_related": model.share_related * model.n_pairs,
             "joined_fields": [
-                [variable.name for variable in block.variables] for block in model.blocks
+                [variable.name for variable in block.variables]
+                for block in model.blocks
                 if len(block.members) > 1 and not all(self.chosen[i].field.kind in _NAME_KINDS for i in block.members)
             ],
             "n_iterations": model.n_iterations,

@@ -8,6 +8,7 @@ The effect of a feature is the change of the score's logit when the feature alon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ from cx_pipeline.propensity.evaluation import Vector, logit
 N_DRIVERS = 3
 # An effect on the logit below this changes a probability by less than half a point: not worth a word.
 MIN_EFFECT = 0.02
+
+# Features made of the columns that `propensity.order_columns` names.
+_USE = re.compile(r"(n|share)_(.+)_(\d+)d")
 
 # Feature -> words for a value, and for a missing one.
 WORDS: dict[str, tuple[str, str]] = {
@@ -102,7 +106,11 @@ def in_words(feature: str, value: float, effect: float) -> str:
     """A feature's value and the direction of its effect, e.g. `last order 12 days ago (raises)`."""
     direction = "raises" if effect > 0 else "lowers"
     known, missing = WORDS.get(feature, ("", ""))
-    if feature.startswith("is_offer_"):
+    use = _USE.fullmatch(feature)
+    if use and not known:
+        said = f"{value:.0f} orders" if use[1] == "n" else f"{value:.0%} of orders"
+        text = f"{said} in {use[3]} days with {use[2].replace('_', ' ')}"
+    elif feature.startswith("is_offer_"):
         text = f"{'offer' if value else 'another offer than'} {feature.removeprefix('is_offer_')}"
     elif np.isnan(value):
         text = missing or f"{feature.replace('_', ' ')} not known"

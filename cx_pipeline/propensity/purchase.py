@@ -80,6 +80,7 @@ def labelled(features: nw.LazyFrame, timeline: nw.LazyFrame, as_of: date, policy
     found: pl.DataFrame = rows.collect("polars").to_native()
     return with_naive(found.sort("customer_id", "as_of").head(policy.max_rows)).with_columns(
         pl.col("as_of").alias("at"),
+        (pl.col("as_of") + pl.duration(days=1)).alias("moment"),
         (pl.col("as_of") - pl.duration(days=pl.col("days_since_event"))).alias("known_until"),
     )
 
@@ -95,7 +96,7 @@ def with_naive(rows: pl.DataFrame) -> pl.DataFrame:
 
 def task(rows: pl.DataFrame) -> Task:
     """The training task of labelled rows."""
-    return Task(DESCRIPTION, rows, FEATURES, NAIVE, is_known_on_the_day=True, settings={})
+    return Task(DESCRIPTION, rows, FEATURES, NAIVE, settings={})
 
 
 def folds_from(rows: pl.DataFrame, policy: PropensityPolicy) -> tuple[date, date] | None:

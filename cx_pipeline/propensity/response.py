@@ -220,20 +220,24 @@ def offer_rates(moments: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         moments: at, offer.
         known: from `contacts`.
     """
-    daily = known.group_by("at", "offer").agg(pl.len().alias("n"), pl.col("responded_at"))
-    times = moments.select("at", "offer").unique()
-    past = times.join(daily.rename({"at": "sent_at", "offer": "sent_offer"}), how="cross").filter(pl.col("sent_at") < pl.col("at"))
-    answered = pl.col("responded_at").list.eval(pl.element().drop_nulls())
-    past = past.with_columns(answered.alias("answered")).explode("answered", empty_as_null=True)
-    by_send = past.group_by("at", "offer", "sent_at", "sent_offer").agg(
-        pl.col("n").first(), (pl.col("answered") < pl.col("at")).sum().alias("x")
-    )
-    is_same = pl.col("sent_offer").eq_missing(pl.col("offer"))
-    rates = by_send.group_by("at", "offer").agg(
-        (pl.col("x").sum() / pl.col("n").sum()).alias("rate_of_all"),
-        (pl.col("x").filter(is_same).sum() / pl.col("n").filter(is_same).sum()).alias("offer_response_rate"),
-    )
-    return rates.with_columns(pl.col("offer_response_rate").fill_nan(None))
+    times = moments.select("at", "offer").unique().sort("at", "offer")
+    parts = [
+        group.with_columns(
+            _rate_before(group["at"], known).alias("rate_of_all"),
+            _rate_before(group["at"], known.filter(pl.col("offer").eq_missing(pl.lit(offer)))).alias("offer_response_rate"),
+        )
+        for (offer,), group in times.group_by("offer", maintain_order=True)
+    ]
+    empty = times.with_columns(rate_of_all=pl.lit(None, pl.Float64), offer_response_rate=pl.lit(None, pl.Float64))
+    return pl.concat(parts) if parts else empty
+
+
+def _rate_before(times: pl.Series, sent: pl.DataFrame) -> pl.Series:
+    """Responses before each time over contacts before it; NULL where there were none."""
+    n = sent["at"].sort().search_sorted(times, side="left")
+    x = sent["responded_at"].drop_nulls().sort().search_sorted(times, side="left")
+    counted = pl.DataFrame({"n": n, "x": x})
+    return counted.select(pl.when(pl.col("n") > 0).then((pl.col("x") / pl.col("n")).round(9)))["x"]
 
 
 def rows_of(
@@ -304,18 +308,14 @@ def labelled(rows: pl.DataFrame, as_of: date, policy: PropensityPolicy) -> pl.Da
         policy: the window and the most rows.
     """
     closes_on = (pl.col("at") + pl.duration(days=policy.response_window_days)).dt.date()
-    # An event at the moment itself is not known; one a microsecond earlier is, so the day of the last known event may be the day itself.
-    known_until = (
-        pl.when(pl.col("last_known_at") < pl.col("at")).then(pl.lit(None, dtype=pl.Date)).otherwise(pl.col("at").dt.date())
-    )
     return (
         rows.with_columns(
             closes_on.alias("closes_on"),
             pl.col("responded_at").is_not_null().cast(pl.Int8).alias("label"),
-            known_until.alias("known_until"),
+            pl.col("last_known_at").alias("known_until"),
         )
         .filter(pl.col("closes_on") <= as_of)
-        .with_columns(pl.col("at").dt.date())
+        .with_columns(pl.col("at").alias("moment"), pl.col("at").dt.date())
         .sort("customer_id", "at", "campaign")
         .head(policy.max_rows)
     )
@@ -343,7 +343,7 @@ def task(rows: pl.DataFrame, kept: Mapping[str, Any]) -> Task:
     """The training task of labelled rows; `kept` is from `settings`."""
     names = [f"{kind}_{use}_{_USE_DAYS}d" for use in kept["uses"] for kind in ("n", "share")]
     features = (*FEATURES, *names, *(f"is_offer_{offer}" for offer in kept["offers"]))
-    return Task(DESCRIPTION, rows, features, NAIVE, is_known_on_the_day=False, settings=kept)
+    return Task(DESCRIPTION, rows, features, NAIVE, settings=kept)
 
 
 def folds_from(rows: pl.DataFrame, policy: PropensityPolicy, test_from: date | None = None) -> tuple[date, date] | None:

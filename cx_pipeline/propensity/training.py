@@ -4,9 +4,8 @@ Belongs here: the procedure that all models of the room share. Does not belong h
 `response.py`), storing (`core/models.py`).
 
 The rows are cut in time into three folds: the candidates are fitted on the oldest, chosen and calibrated on the next, and the
-winner, fitted on both, is measured on the latest, whose figures are the model's. Rows whose outcome was not yet known when the next
-fold began are left out before the test fold. The model that is stored is then fitted on all rows by the same procedure, with a
-calibration from the scores that were made out of time.
+winner is measured on the latest. Rows whose outcome was not yet known when the test fold began are left out. The model that is
+stored is the same procedure one fold later: fitted on everything before the test fold, calibrated on the test fold.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Task:
 
     Attributes:
         description: name and words for the card.
-        rows: customer_id, `at` (date of the cut-off or contact), `known_until` (date of the latest event a feature uses),
-            `closes_on` (date on which the label is known), `label` (0 or 1), the features and the naive rules.
+        rows: customer_id, `at` (date of the cut-off or contact), `moment` (the time from which on nothing is known),
+            `known_until` (time of the latest event that a feature uses; NULL: none), `closes_on` (date on which the label is
+            known), `label` (0 or 1), the features and the naive rules.
         features: columns of `rows` that the model may use.
         naive: columns of `rows` with a naive rule's score, higher is more probable.
-        is_known_on_the_day: whether what happened on the day `at` itself counts as known.
         settings: further values that scoring needs, kept with the model.
     """
 
@@ -46,7 +45,6 @@ class Task:
     rows: pl.DataFrame
     features: tuple[str, ...]
     naive: tuple[str, ...]
-    is_known_on_the_day: bool
     settings: Mapping[str, Any]
 
 
@@ -83,10 +81,9 @@ def split(rows: pl.DataFrame, test_from: date, calibration_from: date) -> Folds:
 
 def sentinel(task: Task, leak_auc: float) -> str | None:
     """Why the features must not be trusted, or None: one that is younger than its row, or one that knows the outcome."""
-    late = pl.col("known_until") > pl.col("at") if task.is_known_on_the_day else pl.col("known_until") >= pl.col("at")
-    n_late = task.rows.filter(late).height
+    n_late = task.rows.filter(pl.col("known_until") >= pl.col("moment")).height
     if n_late:
-        return f"leak: {n_late:,} rows know events later than their own date"
+        return f"leak: {n_late:,} rows know events that are later than themselves"
     outcome = task.rows["label"].cast(pl.Float64).to_numpy()
     values = numbers(task.rows, task.features)
     for position, name in enumerate(task.features):
@@ -119,23 +116,22 @@ def train(task: Task, test_from: date, calibration_from: date, policy: Propensit
     features = _varying(folds.fitting, task.features)
     candidate, chosen_scores, losses = choose(folds, features)
     calibrator = fit_calibrator(_labels(folds.calibration), chosen_scores, isotonic_from=policy.isotonic_from)
-    both = pl.concat([folds.fitting, folds.calibration])
-    tested = _scored(candidate, both, folds.test, features)
-    outcome, probability = _labels(folds.test), calibrated(calibrator, tested)
+    outcome = _labels(folds.test)
+    probability = calibrated(calibrator, _scored(candidate, folds.fitting, folds.test, features))
     rule, naive = _naive(task, folds)
     metrics = _metrics(outcome, probability, naive, _window(folds.test), task, folds.test)
     is_better, verdict = judge(evaluation.figures(outcome, probability), evaluation.figures(outcome, naive), rule, policy)
-    fill = medians(rows, features)
-    final = fit(candidate, design(numbers(rows, features), candidate.kind, list(fill.values())), _labels(rows))
-    out_of_time = np.concatenate([chosen_scores, tested])
+    before = rows.filter(pl.col("at") < test_from)
+    fill = medians(before, features)
+    neutral = list(fill.values())
+    final = fit(candidate, design(numbers(before, features), candidate.kind, neutral), _labels(before))
+    latest = score(final, candidate.kind, numbers(folds.test, features), neutral)
     parameters = {
         "kind": candidate.kind,
         "candidate": candidate.name,
         "features": list(features),
         "medians": fill,
-        "calibrator": fit_calibrator(
-            np.concatenate([_labels(folds.calibration), outcome]), out_of_time, isotonic_from=policy.isotonic_from
-        ),
+        "calibrator": fit_calibrator(outcome, latest, isotonic_from=policy.isotonic_from),
         "calibration_curve": evaluation.calibration_curve(outcome, probability),
         "naive_rule": rule,
         "settings": dict(task.settings),

@@ -18,18 +18,20 @@ def every_customer_with_orders_has_a_segment(
     customers: nw.LazyFrame[Any], features: nw.LazyFrame[Any]
 ) -> nw.LazyFrame[Any]:
     """Who has ordered by as_of has scores and a name, and nobody else has."""
-    buyers = features.filter(nw.col("n_orders") > 0).select(
-        "customer_id", "as_of", nw.col("n_orders").alias("n_ordered")
+    tonight = features.join(customers.select("as_of").unique(), on="as_of")
+    buyers = tonight.filter(nw.col("n_orders") > 0).select(
+        nw.col("customer_id").alias("buyer_id"), nw.col("n_orders").alias("n_ordered")
     )
-    faults = nw.any_horizontal(
-        *(nw.col(name).is_null() != nw.col("n_ordered").is_null() for name in (*_SCORES, "rfm_segment")),
-        nw.col("rfm_reason").is_null() == nw.col("n_ordered").is_null(),
+    has_ordered = ~nw.col("buyer_id").is_null()
+    is_wrong = nw.any_horizontal(
+        *(~nw.col(name).is_null() != has_ordered for name in (*_SCORES, "rfm_segment")),
+        nw.col("rfm_reason").is_null() != has_ordered,
         ignore_nulls=True,
     )
     return (
-        customers.join(buyers, on=["customer_id", "as_of"], how="full", suffix="_of_buyer")
-        .filter(faults & ~nw.col("customer_id").is_null())
-        .select("customer_id", "n_ordered", "rfm_segment")
+        customers.join(buyers, left_on="customer_id", right_on="buyer_id", how="full")
+        .filter(is_wrong)
+        .select(nw.coalesce(nw.col("customer_id"), nw.col("buyer_id")).alias("customer_id"), "n_ordered", "rfm_segment")
     )
 
 

@@ -52,13 +52,16 @@ def channel_asset(channel: Channel) -> dg.AssetsDefinition:
             contract_check(tables.rows),
             contract_check(tables.rejected),
             dg.AssetCheckSpec(
-                "every_file_can_be_read", asset=rows, blocking=True, description="No file in landing is refused."
+                "every_file_can_be_read",
+                asset=rows,
+                blocking=True,
+                description="No file in landing is refused. Mend or remove those that are.",
             ),
             dg.AssetCheckSpec(
                 "rejected_rows_are_tolerable",
                 asset=rows,
                 blocking=True,
-                description="The share of rejected rows is within the channel's tolerance.",
+                description="The share of rejected rows is within the channel's `tolerated_reject_rate`. Mend extract or contract.",
             ),
             dg.AssetCheckSpec(
                 "rows_read_are_staged_rejected_or_superseded",
@@ -98,9 +101,13 @@ def _take_in(run: Run, channel: Channel, tables: intake.ChannelTables) -> Iterat
     policy = run.policy(StagingPolicy)
     tolerated = policy.tolerated_reject_rate if channel.tolerated_reject_rate is None else channel.tolerated_reject_rate
     refused = manifest.filter(pl.col("status") == "refused").select("file", "reason")
+    rejects = run.warehouse.read(tables.rejected.full_name)
     for name, offending in (
         ("every_file_can_be_read", refused),
-        ("rejected_rows_are_tolerable", intake.check_reject_rates(manifest, tolerated)),
+        (
+            "rejected_rows_are_tolerable",
+            intake.rejects_by_rule(rejects, intake.check_reject_rates(manifest, tolerated)),
+        ),
         ("rows_read_are_staged_rejected_or_superseded", intake.check_conservation(manifest)),
     ):
         yield check_result(tables.rows.full_name, name, offending, 0.0)

@@ -446,6 +446,24 @@ def check_reject_rates(manifest: pl.DataFrame, tolerated: float) -> pl.DataFrame
     )
 
 
+def rejects_by_rule(rejected: nw.LazyFrame, files: pl.DataFrame) -> pl.DataFrame:
+    """One row per file and rule: how many rows broke the rule first, out of how many, and the first of their lines.
+
+    Args:
+        rejected: the channel's rejected rows.
+        files: the files to look at: file, rows_read.
+    """
+    counted = rejected.group_by("source_file", "rule").agg(
+        nw.len().cast(nw.Int64).alias("n_rejected"), nw.col("source_line").min().alias("first_line")
+    )
+    return (
+        to_polars(counted)
+        .join(files.select(pl.col("file").alias("source_file"), "rows_read"), on="source_file")
+        .sort("source_file", "n_rejected", "rule", descending=[False, True, False])
+        .select(pl.col("source_file").alias("file"), "rule", "n_rejected", "rows_read", "first_line")
+    )
+
+
 def check_conservation(manifest: pl.DataFrame) -> pl.DataFrame:
     """Files whose rows read are not the rows staged, rejected and superseded together: rows that have been lost."""
     together = pl.col("rows_staged") + pl.col("rows_rejected") + pl.col("rows_superseded")

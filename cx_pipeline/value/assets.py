@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import narwhals as nw
 import polars as pl
@@ -20,7 +21,7 @@ from cx_pipeline.value.policy import ValuePolicy
 TABLES = load_step("value")
 
 
-def _days(run: Run, timeline: nw.LazyFrame) -> nw.LazyFrame:
+def _days(run: Run, timeline: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """Customer-days, computed once: every cut-off reads them."""
     return run.warehouse.materialise(summaries.customer_days(timeline, run.as_of), "value_customer_days")
 
@@ -38,7 +39,7 @@ def _days(run: Run, timeline: nw.LazyFrame) -> nw.LazyFrame:
     notes={"model_versions": champion_cards},
     trains=True,
 )
-def model(run: Run, timeline: nw.LazyFrame) -> Mapping[str, Frame]:
+def model(run: Run, timeline: nw.LazyFrame[Any]) -> Mapping[str, Frame]:
     """Train the value model in the training job, and where there is no champion yet; else report what is stored."""
     policy = run.policy(ValuePolicy)
     if run.trains or run.models.champion(training.MODEL) is None:
@@ -65,7 +66,7 @@ def model(run: Run, timeline: nw.LazyFrame) -> Mapping[str, Frame]:
     needs=("value.model_versions",),
     plot=plots.revenue_by_tenth,
 )
-def customers(run: Run, master: nw.LazyFrame, timeline: nw.LazyFrame) -> Frame:
+def customers(run: Run, master: nw.LazyFrame[Any], timeline: nw.LazyFrame[Any]) -> Frame:
     """One row per customer and horizon: expected orders and revenue, an interval, and what that is worth today."""
     champion = run.models.champion(training.MODEL)
     return scoring.score(

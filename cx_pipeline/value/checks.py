@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 import narwhals as nw
 
@@ -11,7 +13,7 @@ _FIGURES = ("expected_orders", "expected_revenue", "median_revenue", "revenue_lo
 
 
 @table_check("value.customers")
-def no_value_is_negative_or_nan(customers: nw.LazyFrame) -> nw.LazyFrame:
+def no_value_is_negative_or_nan(customers: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """Every figure is a number of at least zero, or NULL with a reason and then all of them."""
     n_missing = sum((nw.col(name).is_null().cast(nw.Int64) for name in _FIGURES), start=nw.lit(0))
     is_wrong = nw.lit(False)
@@ -24,17 +26,17 @@ def no_value_is_negative_or_nan(customers: nw.LazyFrame) -> nw.LazyFrame:
 
 
 @table_check("value.customers")
-def quantiles_are_in_order(customers: nw.LazyFrame) -> nw.LazyFrame:
+def quantiles_are_in_order(customers: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """revenue_low is at most the median, which is at most revenue_high."""
     is_out = (nw.col("revenue_low") > nw.col("median_revenue")) | (nw.col("median_revenue") > nw.col("revenue_high"))
     return customers.filter(is_out).select("customer_id", "horizon_days")
 
 
 @table_check("value.customers")
-def expectations_grow_with_the_horizon(customers: nw.LazyFrame) -> nw.LazyFrame:
+def expectations_grow_with_the_horizon(customers: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """Over a longer horizon a customer is never expected to order less or bring less."""
 
-    def at(horizon: int) -> nw.LazyFrame:
+    def at(horizon: int) -> nw.LazyFrame[Any]:
         return customers.filter(nw.col("horizon_days") == horizon).select(
             "customer_id",
             nw.col("expected_orders").alias(f"orders_{horizon}"),
@@ -49,7 +51,7 @@ def expectations_grow_with_the_horizon(customers: nw.LazyFrame) -> nw.LazyFrame:
 
 
 @table_check("value.customers", reads=("value.customers", "profile.customers"))
-def every_customer_has_every_horizon(customers: nw.LazyFrame, master: nw.LazyFrame) -> nw.LazyFrame:
+def every_customer_has_every_horizon(customers: nw.LazyFrame[Any], master: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """Each customer of the master file has one row for each of the three horizons, and nobody else has any."""
     counted = customers.group_by("customer_id").agg(nw.len().cast(nw.Int64).alias("n_horizons"))
     missing = (
@@ -62,7 +64,7 @@ def every_customer_has_every_horizon(customers: nw.LazyFrame, master: nw.LazyFra
 
 
 @table_check("value.model_versions", blocking=False, severity=dg.AssetCheckSeverity.WARN)
-def the_champion_beats_the_naive_rule(versions: nw.LazyFrame) -> nw.LazyFrame:
+def the_champion_beats_the_naive_rule(versions: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """The version that makes the scores ranked customers better than the last 13 weeks' spend out of time, and was calibrated."""
     return versions.filter(nw.col("is_champion") & ~nw.col("is_better")).select("model", "version", "verdict")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import narwhals as nw
 import polars as pl
 
@@ -9,7 +11,7 @@ from cx_pipeline.core.frames import to_polars
 from cx_pipeline.core.plots import HEIGHT, WIDTH, bars, render
 
 
-def predicted_against_actual(metrics: nw.LazyFrame) -> str | None:
+def predicted_against_actual(metrics: nw.LazyFrame[Any]) -> str | None:
     """Mean predicted and actual revenue of each tenth of customers, out of time, of the newest version that was judged."""
     import altair as alt
 
@@ -36,7 +38,7 @@ def predicted_against_actual(metrics: nw.LazyFrame) -> str | None:
     )
 
 
-def revenue_by_tenth(customers: nw.LazyFrame) -> str | None:
+def revenue_by_tenth(customers: nw.LazyFrame[Any]) -> str | None:
     """Expected revenue of the next year by tenth of customers."""
     revenue = to_polars(
         customers.filter((nw.col("horizon_days") == 365) & ~nw.col("expected_revenue").is_null()).select(

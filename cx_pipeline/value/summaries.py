@@ -9,6 +9,7 @@ Belongs here: customer-days, and their summary as known at the end of a cut-off 
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -23,7 +24,7 @@ _MONEY = nw.Decimal(18, 4)
 _LOG = nw.Decimal(18, 6)
 
 
-def customer_days(timeline: nw.LazyFrame, as_of: date) -> nw.LazyFrame:
+def customer_days(timeline: nw.LazyFrame[Any], as_of: date) -> nw.LazyFrame[Any]:
     """One row per customer and day with orders until `as_of`: customer_id, day, revenue (decimal; may be zero or negative)."""
     return (
         timeline.filter((nw.col("kind") == "order") & ~nw.col("value").is_null())
@@ -34,7 +35,7 @@ def customer_days(timeline: nw.LazyFrame, as_of: date) -> nw.LazyFrame:
     )
 
 
-def summaries(days: nw.LazyFrame, cutoff: date) -> nw.LazyFrame:
+def summaries(days: nw.LazyFrame[Any], cutoff: date) -> nw.LazyFrame[Any]:
     """One row per customer with an order until the end of the cut-off day, as known then.
 
     Columns: customer_id, first_day, last_day, n_orders, revenue, log_value and log_value_squared (sums over orders), and for each
@@ -73,7 +74,7 @@ def summaries(days: nw.LazyFrame, cutoff: date) -> nw.LazyFrame:
     )
 
 
-def outcomes(days: nw.LazyFrame, cutoff: date, horizon_days: int) -> nw.LazyFrame:
+def outcomes(days: nw.LazyFrame[Any], cutoff: date, horizon_days: int) -> nw.LazyFrame[Any]:
     """One row per customer with orders in the horizon_days after the cut-off day: customer_id, n_orders, revenue (net)."""
     is_order = nw.col("revenue") > 0
     until = cutoff + timedelta(days=horizon_days)

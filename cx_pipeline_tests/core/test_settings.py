@@ -17,6 +17,7 @@ from cx_pipeline.staging.policy import StagingPolicy
 class PulsePolicy:
     active_window_days: int = 365
     min_share: float = 0.1
+    max_share: float | None = None
     basis: Literal["orders", "contracts"] = "orders"
     starts_on: date | None = None
     bands: tuple[int, ...] = (1, 2)
@@ -49,14 +50,16 @@ def test_settings_when_fields_are_set_then_they_are_in_force_with_their_types(tm
         """
         company: {time_zone: Europe/Berlin, phone_region: DE}
         metrics:
-          {active_window_days: 180, min_share: 1, basis: contracts, starts_on: 2024-01-31, bands: [3, 4], weights: {a: 1.5}, is_strict: no}
+          {active_window_days: 180, min_share: 1, max_share: 2, basis: contracts, starts_on: 2024-01-31, bands: [3, 4],
+           weights: {a: 1.5}, is_strict: no}
         staging: {tolerated_reject_rate: 0}
         """,
     )
     assert settings.policy(PulsePolicy) == PulsePolicy(
-        180, 1.0, "contracts", date(2024, 1, 31), (3, 4), {"a": 1.5}, False
+        180, 1.0, 2.0, "contracts", date(2024, 1, 31), (3, 4), {"a": 1.5}, False
     )
     assert isinstance(settings.policy(PulsePolicy).min_share, float)
+    assert isinstance(settings.policy(PulsePolicy).max_share, float)
     assert settings.policy(StagingPolicy).tolerated_reject_rate == 0
     assert settings.company == CompanyPolicy("Europe/Berlin", "EUR", "DE")
 

@@ -18,7 +18,7 @@ N_RECORDS = 2_000
 N_PAIRS = N_RECORDS * (N_RECORDS - 1) / 2
 SHARE_MATCH, SHARE_RELATED = 0.002, 0.003
 MATCH = {"name": (0.1, 0.1, 0.8), "born": (0.1, 0.9), "street": (0.3, 0.7), "town": (0.2, 0.8)}
-UNRELATED = {"name": (0.95, 0.04, 0.01), "born": (0.99, 0.01), "street": (0.98, 0.02), "town": (0.95, 0.05)}
+UNRELATED = {"name": (0.95, 0.04, 0.01), "born": (0.99, 0.01), "street": (0.995, 0.005), "town": (0.995, 0.005)}
 OWN = {"name": True, "born": True, "street": False, "town": False}
 VARIABLES = tuple(
     Variable(
@@ -44,7 +44,7 @@ def draw(
         of_related = unrelated if OWN[name] else match
         columns.append(np.where(kind == 1, match, np.where(kind == 2, of_related, unrelated)))
     if twins:
-        columns[3] = np.where(kind == 0, columns[2], columns[3])
+        columns[3] = np.where((kind == 0) & (rng.random(n) < 0.1), columns[2], columns[3])
     levels = np.column_stack(columns).astype(np.int8)
     levels[rng.random(levels.shape) < 0.02] = -1
     return levels, kind
@@ -69,7 +69,7 @@ def test_fit_when_pairs_are_drawn_from_a_known_mixture_then_it_is_found_again() 
     levels, kind = draw(1_000_000, np.random.default_rng(1))
     model = fitted(levels)
     assert model.share_match == pytest.approx((kind == 1).mean(), rel=0.1)
-    assert model.share_related == pytest.approx((kind == 2).mean(), rel=0.25)
+    assert model.share_related == pytest.approx((kind == 2).mean(), rel=0.5)
     for name in MATCH:
         m, u = model.margins(name)
         assert m == pytest.approx(np.array(MATCH[name]), abs=0.04)
@@ -118,10 +118,10 @@ def test_fit_on_a_handful_of_pairs_then_expectations_decide() -> None:
 
 
 def test_dependent_groups_when_two_fields_repeat_each_other_then_they_are_joined() -> None:
-    levels, _ = draw(500_000, np.random.default_rng(5), related=0.0, twins=True)
-    patterns = Patterns.of(levels)
-    model = fit(patterns, patterns, float(len(levels)), N_RECORDS, VARIABLES, ALONE, False, 30)
-    assert dependent_groups(model, patterns, patterns) == ((0,), (1,), (2, 3))
+    candidates = Patterns.of(draw(500_000, np.random.default_rng(5), related=0.0)[0])
+    model = fit(candidates, candidates, 500_000.0, N_RECORDS, VARIABLES, ALONE, False, 30)
+    random = Patterns.of(draw(500_000, np.random.default_rng(9), related=0.0, twins=True)[0])
+    assert dependent_groups(model, candidates, random) == ((0,), (1,), (2, 3))
 
 
 def test_dependent_groups_when_fields_are_independent_then_none_is_joined() -> None:

@@ -113,8 +113,8 @@ def busy_company(seed: int = 7, n_events: int = 400) -> Data:
     card = lambda: chance.choice("aaabbcde")  # noqa: E731
     orders, lines = [], []
     for number in range(n_events):
-        order = {"card": card(), "event_at": at(), "order_id": f"o{number}", "order_amount": amount(), "order_discount": Decimal(chance.randrange(300)) / 100}  # fmt: skip
-        orders.append(order)
+        order = {"card": card(), "event_at": at(), "order_id": f"o{number}", "order_amount": amount()}
+        orders.append({**order, "order_discount": Decimal(chance.randrange(300)) / 100})
         lines += [
             {
                 "card": order["card"] if chance.random() < 0.8 else None,
@@ -129,9 +129,14 @@ def busy_company(seed: int = 7, n_events: int = 400) -> Data:
     contacts = [{"card": card(), "campaign_sent_at": at(), "campaign_id": f"c{chance.randrange(6)}"} for _ in range(60)]
     responses = [{"card": card(), "campaign_responded_at": at(), "campaign_id": f"c{chance.randrange(6)}"} for _ in range(40)]  # fmt: skip
     interactions = [
-        {"card": card(), "event_at": at(), "event_sentiment": chance.choice([None, -0.5, 0.25]), "channel": chance.choice(["phone", "chat"])}
+        {
+            "card": card(),
+            "event_at": at(),
+            "event_sentiment": chance.choice([None, -0.5, 0.25]),
+            "channel": chance.choice(["phone", "chat"]),
+        }
         for _ in range(80)
-    ]  # fmt: skip
+    ]
     return data_of(orders, lines, contacts, responses, interactions, {f"p{n}": f"category {n % 7}" for n in range(25)})
 
 
