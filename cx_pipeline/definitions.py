@@ -17,6 +17,8 @@ import cx_pipeline.engagement.assets
 import cx_pipeline.engagement.checks
 import cx_pipeline.identity.assets
 import cx_pipeline.identity.checks
+import cx_pipeline.lifecycle.assets
+import cx_pipeline.lifecycle.checks
 import cx_pipeline.metrics.assets
 import cx_pipeline.metrics.checks
 import cx_pipeline.profile.assets
@@ -50,6 +52,7 @@ ROOMS: tuple[tuple[ModuleType, ModuleType], ...] = (
     (cx_pipeline.retention.assets, cx_pipeline.retention.checks),
     (cx_pipeline.value.assets, cx_pipeline.value.checks),
     (cx_pipeline.propensity.assets, cx_pipeline.propensity.checks),
+    (cx_pipeline.lifecycle.assets, cx_pipeline.lifecycle.checks),
     (cx_pipeline.engagement.assets, cx_pipeline.engagement.checks),
 )
 

@@ -203,10 +203,10 @@ def register_rows(people: Sequence[Person] = PEOPLE) -> pl.DataFrame:
 
 
 def shop_rows() -> pl.DataFrame:
-    """Two baskets a customer, one with two lines, and three lines of nobody known; one return."""
+    """Two baskets a customer, one with two lines; three of the baskets are of nobody known; one return."""
     rows = []
     for i in range(N_LINES):
-        person = PEOPLE[i % N_CUSTOMERS] if i >= 3 else None
+        person = None if i in (12, 13, 14) else PEOPLE[i % N_CUSTOMERS]
         rows.append(
             {
                 "line": f"L{i:03d}",
@@ -235,7 +235,7 @@ def write_company(root: Path) -> Path:
     landing = root / "landing"
     register_rows().write_csv(landing / "register" / "2024-03-01.csv")
     shop_rows().head(24).write_parquet(landing / "shop" / "february.parquet")
-    shop_rows().tail(-24).write_csv(landing / "shop" / "late.csv")
+    shop_rows().tail(24).write_csv(landing / "shop" / "late.csv")
     (landing / "newsletter" / "spring.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in newsletter_rows()), encoding="utf-8"
     )

@@ -217,12 +217,12 @@ class _Load:
             )
             # Of a single column the engine cannot tell a blank line from an empty value.
             is_plain = is_json or (header.is_first_line and len(header.names) > 1)
-            if (
-                structure.is_regular
-                and is_plain
-                and (n_read := self._read_regular(file, layout, structure)) is not None
-            ):
-                return self._split(layout, n_read)
+            if structure.is_regular and is_plain:
+                # Looking for line ends in all fields takes time: only where they are to be expected, or were what did not agree.
+                for counts_newlines in [False, True][structure.has_odd_lines : 1 + structure.has_quotes]:
+                    n_read = self._read_regular(file, layout, structure, counts_newlines=counts_newlines)
+                    if n_read is not None:
+                        return self._split(layout, n_read)
             repaired = _repair(file, folder, self.fmt, layout, header_lines=header.n_lines)
             self._read_repaired(repaired, layout)
             return self._split(layout, repaired.n_read)
@@ -256,9 +256,8 @@ class _Load:
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
-    def _read_regular(self, file: Path, layout: _Layout, structure: _Structure) -> int | None:
+    def _read_regular(self, file: Path, layout: _Layout, structure: _Structure, *, counts_newlines: bool) -> int | None:
         """Read a file that looks regular in one scan; its number of rows, or None (and no tables) where it turned out not to be."""
-        has_newlines_in_fields = structure.has_quotes and not layout.is_json and bool(self.fmt.quote)
         errors, scans = (f"{self.rejected}_{part}" for part in ("errors", "scans"))
         source = self._read_csv(
             file,
@@ -267,9 +266,9 @@ class _Load:
             extra=f", store_rejects = true, rejects_table = {quote_literal(errors)}"
             f", rejects_scan = {quote_literal(scans)}, rejects_limit = 0",
         )
-        self._create(layout, source, counts_newlines=has_newlines_in_fields)
+        self._create(layout, source, counts_newlines=counts_newlines)
         n_header = 0 if layout.is_json else 1
-        newlines = 'coalesce(sum("~newlines"), 0)' if has_newlines_in_fields else "0"
+        newlines = 'coalesce(sum("~newlines"), 0)' if counts_newlines else "0"
         n_kept, n_newlines = self._one(f"SELECT count(*), {newlines} FROM {self._typed_sql}")
         n_broken, n_other, n_multiline = self._one(
             "SELECT count(DISTINCT line), count(*) FILTER (error_type NOT IN ('TOO MANY COLUMNS', 'MISSING COLUMNS')), "
@@ -303,7 +302,7 @@ class _Load:
                     "SELECT source_line + 1 FROM "
                     f'(SELECT source_line, unnest(range("~newlines")) FROM {self._typed_sql} WHERE "~newlines" > 0)'
                 )
-        if has_newlines_in_fields and is_regular:
+        if counts_newlines and is_regular:
             self._run(f'ALTER TABLE {self._typed_sql} DROP COLUMN "~newlines"')
         for leftover in (errors, scans) if is_regular else (errors, scans, None):
             self._run(f"DROP TABLE {self._typed_sql if leftover is None else 'temp.' + quote_identifier(leftover)}")
@@ -394,20 +393,20 @@ class _Load:
     def _shift_lines(self, events: str) -> None:
         """Move rows down by one line for each event at or before their number.
 
-        A row finds the events before it through its block of 64 numbers, so that the update is one probe of a small table, no sort.
+        A row finds the events before it through its block of 32 numbers, so that the update is one probe of a small table, no sort.
         """
         (greatest,) = self._one(f"SELECT coalesce(max(source_line), 0) FROM {self._typed_sql}")
         blocks = (
             f"WITH events AS ({events}), "
-            "per_block AS (SELECT e // 64 AS block, list(e) AS inside FROM events AS t(e) GROUP BY 1) "
+            "per_block AS (SELECT e // 32 AS block, list(e) AS inside FROM events AS t(e) GROUP BY 1) "
             "SELECT b.block, p.inside, coalesce(sum(len(p.inside)) OVER (ORDER BY b.block "
             "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS n_before "
-            f"FROM range(0, {int(greatest) // 64 + 1}) AS b(block) LEFT JOIN per_block AS p ON p.block = b.block"
+            f"FROM range(0, {int(greatest) // 32 + 1}) AS b(block) LEFT JOIN per_block AS p ON p.block = b.block"
         )
         self._run(
             f"UPDATE {self._typed_sql} SET source_line = source_line + s.n_before "
             "+ coalesce(len(list_filter(s.inside, lambda e: e <= source_line)), 0) "
-            f"FROM ({blocks}) AS s WHERE source_line // 64 = s.block AND (s.n_before > 0 OR s.inside IS NOT NULL)"
+            f"FROM ({blocks}) AS s WHERE source_line // 32 = s.block AND (s.n_before > 0 OR s.inside IS NOT NULL)"
         )
 
     # -- splitting -------------------------------------------------------------------------------------------------------
@@ -1062,6 +1061,7 @@ class _Structure:
         start: its first megabyte.
         n_lines: physical lines.
         has_quotes: whether the quote character is anywhere.
+        has_odd_lines: whether some of the first lines hold an odd number of quotes, so that fields go over several lines.
         is_regular: one kind of line end (LF or CRLF), no NUL bytes, no line that is far too long, no quote beside a blank (the engine
             reads `"a" "b"` as one value, and fails on some mixtures).
     """
@@ -1069,6 +1069,7 @@ class _Structure:
     start: bytes
     n_lines: int
     has_quotes: bool
+    has_odd_lines: bool
     is_regular: bool
 
 
@@ -1119,6 +1120,7 @@ def _structure(chunks: Iterator[bytes], quote: str) -> _Structure:
         bytes(start),
         n_lines,
         has_quotes,
+        has_quotes and any(line.count(quote_bytes) % 2 for line in start.splitlines()),
         is_uniform and not has_nul and not has_odd_quotes and longest < _MAX_HEADER_BYTES,
     )
 

@@ -10,6 +10,7 @@ STEPS = (
     "retention",
     "value",
     "propensity",
+    "lifecycle",
     "engagement",
     "reporting",
 )

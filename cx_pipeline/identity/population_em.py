@@ -106,7 +106,8 @@ class Block:
 
     def margin(self, table: FloatArray, place: int) -> FloatArray:
         """(levels,) sums of a table over all cells in which the variable at `place` is present."""
-        return np.bincount(self.digits[:, place], weights=table, minlength=self.radices[place])[1:]
+        sums = np.bincount(self.digits[:, place], weights=table, minlength=self.radices[place])
+        return sums[1:].astype(np.float64)
 
     def estimate(
         self, counts: FloatArray, priors: list[FloatArray], margin_strength: float, joint: float
@@ -120,7 +121,8 @@ class Block:
         if len(self.members) == 1:
             return expected
         totals = np.bincount(self.missing, weights=counts)[self.missing]
-        return (counts + joint * expected) / (totals + joint)
+        table: FloatArray = (counts + joint * expected) / (totals + joint)
+        return table
 
     def related(self, shared: FloatArray, unrelated: FloatArray) -> FloatArray:
         """`shared` with the margins of own variables as among unrelated pairs (raked, pattern of missing by pattern).
@@ -221,7 +223,7 @@ def fit(
         of: list[IntArray], weights: FloatArray, priors: list[list[FloatArray]], s: float, a: float
     ) -> list[FloatArray]:
         return [
-            block.estimate(np.bincount(cell, weights=weights, minlength=block.n_cells), prior, s, a)
+            block.estimate(_sums(cell, weights, block.n_cells), prior, s, a)
             for block, cell, prior in zip(blocks, of, priors, strict=True)
         ]
 
@@ -286,6 +288,10 @@ def fit(
         n_pairs,
         iteration,
     )
+
+
+def _sums(cells: IntArray, weights: FloatArray, n_cells: int) -> FloatArray:
+    return np.bincount(cells, weights=weights, minlength=n_cells).astype(np.float64)
 
 
 def posteriors(model: PopulationModel, levels: LevelArray) -> tuple[FloatArray, FloatArray]:

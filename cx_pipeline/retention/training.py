@@ -150,31 +150,29 @@ class Past:
 
     def trial(self, cutoff: date, horizon_days: int) -> Trial | None:
         """A cut-off with enough before and behind it; None else."""
-        learnt = self.learnt(cutoff)
-        if learnt is None:
+        if self.learnt(cutoff) is None:
             return None
         tested = self.cohorts.at_risk(cutoff, cutoff + timedelta(days=horizon_days))
-        return Trial(learnt, tested, cutoff) if tested.rows.height >= self.policy.min_customers else None
+        return Trial(tested, cutoff) if tested.rows.height >= self.policy.min_customers else None
+
+    def naive(self, trial: Trial, horizon_days: int) -> Array | None:
+        """The naive rule of a trial (see `naive_probability`); None where too few were at risk a horizon earlier."""
+        before = self.cohorts.at_risk(trial.cutoff - timedelta(days=horizon_days), trial.cutoff)
+        if before.rows.height < self.policy.min_customers:
+            return None
+        return naive_probability(before, trial.tested, horizon_days)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was known at a cut-off, and what a horizon after it brought.
+    """A cut-off, and what became of the customers who were at risk then."""
 
-    Attributes:
-        learnt: subjects as known at the cut-off.
-        tested: customers at risk then, with what became of them.
-        cutoff: the day.
-    """
-
-    learnt: Subjects
     tested: Subjects
     cutoff: date
 
     def left(self, horizon_days: int) -> Flags:
         """Who left within the horizon, shape (n,)."""
-        residual = self.tested.days("exit_days") - self.tested.days("elapsed_days")
-        return np.asarray((residual <= horizon_days) & self.tested.is_event)
+        return _left(self.tested, horizon_days)
 
     def window(self, horizon_days: int) -> str:
         """The horizon's days, as tables name them."""
@@ -205,8 +203,9 @@ def _judge(past: Past, method: str, as_of: date) -> tuple[list[Metric], bool, st
             break
         for name in (method, *(other for other in METHODS if other != method)):
             hazard = past.hazard(name, trial.cutoff)
+            suffix = "" if name == method else f"_{name}"
             found = [
-                m for days in horizons for m in _figures(trial, hazard, days, "" if name == method else f"_{name}")
+                metric for days in horizons for metric in _figures(trial, hazard, past.naive(trial, days), days, suffix)
             ]
             metrics += found
             if back == JUDGED_DAYS and name == method:
@@ -214,27 +213,24 @@ def _judge(past: Past, method: str, as_of: date) -> tuple[list[Metric], bool, st
     return metrics, is_better, verdict
 
 
-def _figures(trial: Trial, hazard: Hazard, horizon_days: int, suffix: str) -> list[Metric]:
+def _figures(trial: Trial, hazard: Hazard, naive: Array | None, horizon_days: int, suffix: str) -> list[Metric]:
     """AUC, Brier score, calibration error, mean probability and Harrell's C over a horizon, beside the naive rule's."""
     left, window = trial.left(horizon_days), trial.window(horizon_days)
-    probability = 1 - survival(hazard, trial.tested, horizon_days)
-    naive = naive_probability(trial, horizon_days)
     days = f"{horizon_days}d{suffix}"
-    residual = trial.tested.days("exit_days") - trial.tested.days("elapsed_days")
-    event = trial.tested.is_event
+    probability = 1 - survival(hazard, trial.tested, horizon_days)
+
+    def both(name: str, figure: Callable[[Array], float | None]) -> Metric:
+        return Metric(window, f"{name}_{days}", figure(probability), None if naive is None else figure(naive))
+
     metrics = [
-        Metric(window, f"auc_{days}", evaluation.auc(left, probability), evaluation.auc(left, naive)),
-        Metric(window, f"brier_{days}", evaluation.brier(left, probability), evaluation.brier(left, naive)),
-        Metric(
-            window, f"calibration_error_{days}",
-            evaluation.calibration_error(left, probability), evaluation.calibration_error(left, naive),
-        ),
+        both("auc", lambda risk: evaluation.auc(left, risk)),
+        both("brier", lambda risk: evaluation.brier(left, risk)),
+        both("calibration_error", lambda risk: evaluation.calibration_error(left, risk)),
         Metric(window, f"mean_probability_{days}", float(probability.mean()), float(left.mean())),
-        Metric(
-            window, f"concordance_{days}",
-            evaluation.concordance(residual, event, probability), evaluation.concordance(residual, event, naive),
-        ),
-    ]  # fmt: skip
+    ]
+    if horizon_days >= JUDGED_DAYS:
+        residual = trial.tested.days("exit_days") - trial.tested.days("elapsed_days")
+        metrics.append(both("concordance", lambda risk: evaluation.concordance(residual, trial.tested.is_event, risk)))
     if horizon_days == JUDGED_DAYS and not suffix:
         for number, (predicted, actual) in enumerate(evaluation.tenths(left, probability), start=1):
             metrics.append(Metric(window, f"decile_{number:02d}_predicted", predicted))
@@ -242,33 +238,36 @@ def _figures(trial: Trial, hazard: Hazard, horizon_days: int, suffix: str) -> li
     return metrics
 
 
-def naive_probability(trial: Trial, horizon_days: int) -> Array:
-    """The naive rule: the share that left, in the past, of those who had as many days on the clock; shape (n,).
+def _left(subjects: Subjects, horizon_days: int) -> Flags:
+    residual = subjects.days("exit_days") - subjects.days("elapsed_days")
+    return np.asarray((residual <= horizon_days) & subjects.is_event)
 
-    Past subjects whose horizon had not closed at the cut-off are not counted. Groups are tenths by days on the clock.
+
+def naive_probability(before: Subjects, now: Subjects, horizon_days: int) -> Array:
+    """The naive rule: the share that left, last time, of those with as many days on the clock; shape (n,).
+
+    Args:
+        before: at risk a horizon earlier, with what became of them since; grouped into tenths by days on the clock.
+        now: whose probability is wanted.
+        horizon_days: the horizon.
     """
-    learnt = trial.learnt
-    elapsed = learnt.days("elapsed_days")
-    residual = learnt.days("exit_days") - elapsed
-    is_closed = learnt.is_event | (residual >= horizon_days)
-    left = (residual <= horizon_days) & learnt.is_event
-    now = trial.tested.days("elapsed_days")
-    if not is_closed.any():
-        return np.zeros(len(now))
-    edges = np.unique(np.quantile(elapsed[is_closed], np.linspace(0.1, 0.9, 9)))
-    group = np.searchsorted(edges, elapsed[is_closed], side="left")
+    elapsed, left = before.days("elapsed_days"), _left(before, horizon_days).astype(np.float64)
+    edges = np.unique(np.quantile(elapsed, np.linspace(0.1, 0.9, 9)))
+    group = np.searchsorted(edges, elapsed, side="left")
     n = np.bincount(group, minlength=len(edges) + 1)
-    share = np.bincount(group, weights=left[is_closed], minlength=len(edges) + 1) / np.maximum(n, 1)
-    share = np.where(n > 0, share, left[is_closed].mean())
-    return np.asarray(share[np.searchsorted(edges, now, side="left")])
+    share = np.bincount(group, weights=left, minlength=len(edges) + 1) / np.maximum(n, 1)
+    share = np.where(n > 0, share, left.mean())
+    return np.asarray(share[np.searchsorted(edges, now.days("elapsed_days"), side="left")])
 
 
 def _verdict(figures: list[Metric], policy: RetentionPolicy) -> tuple[bool, str]:
     found = {metric.metric: metric for metric in figures}
     score, ranked = found[DECIDING_METRIC], found[f"auc_{JUDGED_DAYS}d"]
     error = found[f"calibration_error_{JUDGED_DAYS}d"]
-    if ranked.value is None or ranked.baseline is None or score.value is None or score.baseline is None:
+    if ranked.value is None or score.value is None:
         return False, "nobody left, or nobody stayed, in the window that it is judged on"
+    if ranked.baseline is None or score.baseline is None:
+        return False, "history is too short for the naive rule that it is judged beside"
     told = (
         f"over {JUDGED_DAYS} days AUC {ranked.value:.3f} against {ranked.baseline:.3f} of days on the clock alone, Brier score "
         f"{score.value:.4f} against {score.baseline:.4f}, calibration error {error.value:.3f}"

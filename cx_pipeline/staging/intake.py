@@ -287,7 +287,8 @@ def _merge(
     if is_first and not replaced:
         pool, touched = pending, None
     elif key and newest_file is None:
-        gone = nw.col("source_file").is_in(replaced) if replaced else nw.lit(False)
+        # Where nothing is replaced no row goes: a literal cannot be filtered by, and the file's name is never NULL.
+        gone = nw.col("source_file").is_in(replaced) if replaced else nw.col("source_file").is_null()
         touched = warehouse.materialise(
             nw.concat([pending.select(key), current.filter(gone).select(key), past.filter(gone).select(key)]).unique(),
             "touched_keys",

@@ -140,7 +140,7 @@ STRUCTURES: dict[str, tuple[bytes | str, list[tuple[object, ...]], list[tuple[in
     ),
     "all line ends in a rejected row": (
         'a,b,c\r\n"v\rw\r\nx\ny"\r\n4,5,6\r\n',
-        [(5, "4", "5", "6")],
+        [(6, "4", "5", "6")],
         [(2, RAGGED)],
     ),
     "doubled quotes": (ABC + '1,"say ""hi"" now",3\n', [(2, "1", 'say "hi" now', "3")], []),
@@ -883,6 +883,16 @@ def test_lines_when_a_large_file_has_broken_rows_everywhere_then_each_row_knows_
     loaded = load(con, tmp_path, "\n".join(lines) + "\n")
     assert [row[0] for row in typed(con, loaded)] == good
     assert [row[0] for row in rejected(con, loaded)] == bad
+
+
+def test_lines_when_multi_line_fields_come_late_in_a_large_file_then_they_are_found_too(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    data = ABC + '1,"2",3\n' * 200_000 + '4,"x\ny",6\n7,"8",9\n'
+    loaded = load(con, tmp_path, data)
+    rows = con.execute(f"SELECT source_line, a FROM {loaded.typed} WHERE a <> '1' ORDER BY 1").fetchall()
+    assert rows == [(200_002, "4"), (200_004, "7")]
+    assert loaded.n_read == 200_002
 
 
 CELLS = st.text(alphabet='ab1",\n\r\0 é=', max_size=6) | st.sampled_from(

@@ -42,7 +42,7 @@ def population(n_people: int, seed: int = 1, channels: tuple[str, ...] = ("crm",
         email = f"{given}.{surname}{rng.randint(1, 99)}@mail.example"
         city, postcode = rng.choice(_CITIES), f"{rng.randint(10000, 10400)}"
         for copy in range(rng.randint(1, 4)):
-            row = {
+            row: dict[str, str | None] = {
                 "given_name": given,
                 "surname": surname,
                 "birth_date": born,
@@ -61,7 +61,9 @@ def population(n_people: int, seed: int = 1, channels: tuple[str, ...] = ("crm",
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _typo(value: str, rng: random.Random) -> str:
+def _typo(value: str | None, rng: random.Random) -> str | None:
+    if value is None:
+        return None
     place = rng.randrange(len(value))
     replacement = rng.choice("0123456789") if value[place].isdigit() else rng.choice("abcdefghijklmnopqrstuvwxyz")
     return value[:place] + replacement + value[place + 1 :]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -16,7 +18,9 @@ FIELDS = (
 KEYS_ONLY = LinkagePolicy(all_pairs_up_to_records=0)
 
 
-def table(postcodes: list[str | None], sexes: list[str | None] | None = None, channel: str = "crm") -> pl.DataFrame:
+def table(
+    postcodes: Sequence[str | None], sexes: Sequence[str | None] | None = None, channel: str = "crm"
+) -> pl.DataFrame:
     n = len(postcodes)
     return pl.DataFrame(
         {

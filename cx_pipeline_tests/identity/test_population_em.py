@@ -78,7 +78,7 @@ def test_fit_when_pairs_are_drawn_from_a_known_mixture_then_it_is_found_again() 
 
 def test_fit_when_related_pairs_are_many_then_they_are_no_matches() -> None:
     levels, kind = draw(500_000, np.random.default_rng(2), related=0.01)
-    p_match, p_related = posteriors(fitted(levels), levels)
+    p_match, _ = posteriors(fitted(levels), levels)
     shares_home_only = (kind == 2) & (levels[:, 0] == 0) & (levels[:, 1] == 0)
     assert p_match[shares_home_only].mean() < 0.01
     assert p_match[kind == 1].mean() > 0.8

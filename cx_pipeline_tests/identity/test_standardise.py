@@ -38,14 +38,16 @@ CASES = pl.DataFrame(
 
 
 def on_polars(frame: pl.DataFrame) -> pl.DataFrame:
-    return standardise(nw.from_native(frame.lazy())).collect().to_native().sort("channel", "record_id")
+    result: pl.DataFrame = standardise(nw.from_native(frame.lazy())).collect().to_native()
+    return result.sort("channel", "record_id")
 
 
 def on_duckdb(frame: pl.DataFrame) -> pl.DataFrame:
     connection = duckdb.connect()
     connection.register("parties", frame.to_arrow())
     relation = connection.sql("SELECT * FROM parties")
-    return standardise(nw.from_native(relation)).collect("polars").to_native().sort("channel", "record_id")
+    result: pl.DataFrame = standardise(nw.from_native(relation)).collect("polars").to_native()
+    return result.sort("channel", "record_id")
 
 
 def test_standardise_on_polars_and_duckdb_then_the_same_rows() -> None:

@@ -140,7 +140,7 @@ def test_intake_when_a_file_is_new_then_its_rows_are_typed_and_broken_ones_are_a
     assert nights.tables()["rejected"].select("source_line", "rule").rows() == [
         (3, "value_is_in_range"),
         (4, "no_is_never_null"),
-        (5, "value_is_an_integer"),
+        (5, "value_is_integer"),
     ]
     assert nights.manifest() == {"a.csv": ("loaded", 4, 1, 3, 0)}
 
