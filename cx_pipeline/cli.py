@@ -107,44 +107,101 @@ def run(
     settings, channels = _preflight(environment)
     # Definitions read the data directory from the environment: an option of ours must not be read differently there.
     os.environ["CX_DATA_DIR"] = str(environment.data.root)
-    import dagster as dg
-
     from cx_pipeline.automation import NIGHTLY
-    from cx_pipeline.core import instance as instances
-    from cx_pipeline.core.warehouse import Warehouse
     from cx_pipeline.definitions import defs
-    from cx_pipeline.reporting.policy import PublishingPolicy
 
     job = defs.resolve_job_def(NIGHTLY)
     selection = _selection(select, job)
+    config = _run_config(environment.data, as_of, full_refresh)
+    for note in _landing_notes(environment.data, [channel.name for channel in channels]):
+        _console().print(note, style="yellow", markup=False, highlight=False)
+    _execute(environment, settings, _Execution(job, selection, config, "cx run", select), began)
+
+
+@app.command()
+def train(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Train only the rooms that hold these models.")
+    ] = None,
+) -> None:
+    """The training job: a challenger of every model on the tables of the last night; a better one becomes champion."""
+    began = time.perf_counter()
+    environment = Environment.read()
+    settings, _ = _preflight(environment)
+    if not environment.data.warehouse.is_file():
+        raise ConfigurationError(Problem("no night has run yet", "warehouse", remedy="`cx run` first, it trains too"))
+    os.environ["CX_DATA_DIR"] = str(environment.data.root)
+    from cx_pipeline.core.workspace import TRAINING_JOB
+    from cx_pipeline.definitions import defs, rooms_of_models
+
+    job = defs.resolve_job_def(TRAINING_JOB)
+    selection = _training_selection(models or [], rooms_of_models(), job)
+    config = _run_config(environment.data, None, False)
+    _execute(environment, settings, _Execution(job, selection, config, "cx train", " ".join(models or [])), began)
+
+
+def _training_selection(models: Sequence[str], rooms: dict[str, str], job: Any) -> list[Any] | None:
+    """Keys of the assets that train the given models; None for all.
+
+    Raises:
+        ConfigurationError: naming every model that there is not.
+    """
+    from cx_pipeline.core.contract import nearest
+
+    unknown = [name for name in models if name not in rooms]
+    if unknown:
+        raise ConfigurationError(
+            [Problem(f"there is no model `{name}`", "cx train", remedy=nearest(name, list(rooms))) for name in unknown]
+        )
+    wanted = {rooms[name] for name in models}
+    keys = [key for key in job.asset_layer.asset_graph.materializable_asset_keys if key.path[0] in wanted]
+    return sorted(keys) if models else None
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """What is to be executed: a job, the selected keys (None: all), its configuration; who started it, and the words of the selection."""
+
+    job: Any
+    selection: list[Any] | None
+    config: dict[str, Any]
+    started_by: str
+    select: str | None
+
+
+def _execute(environment: Environment, settings: Settings, execution: _Execution, began: float) -> None:
+    """Execute a job in this process, show its progress and how it ended; exit code 1 where it failed."""
+    import dagster as dg
+
+    from cx_pipeline.core import instance as instances
+    from cx_pipeline.core.warehouse import Warehouse
+    from cx_pipeline.reporting.policy import PublishingPolicy
+
     # Nothing has been written up to here: what is wrong from now on has exit code 1.
     Warehouse(environment.data.warehouse).close()
     os.environ["DAGSTER_HOME"] = str(instances.dagster_home(environment.data))
     # Loaded here and not by the first table that is checked, which would look slow.
     importlib.import_module("great_expectations")
     console = _console()
-    for note in _landing_notes(environment.data, [channel.name for channel in channels]):
-        console.print(note, style="yellow", markup=False, highlight=False)
-    shown = _Display(console, _statements(job))
+    shown = _Display(console, _statements(execution.job))
     with instances.quick_event_log(), dg.DagsterInstance.get() as instance:
         instances.fail_dead_runs(instance)
         seconds_loading = time.perf_counter() - began
         with listening(shown), shown:
-            result = job.execute_in_process(
+            result = execution.job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,
-                asset_selection=selection,
-                run_config=_run_config(environment.data, as_of, full_refresh),
-                tags={"cx/started_by": "cx run"},
+                asset_selection=execution.selection,
+                run_config=execution.config,
+                tags={"cx/started_by": execution.started_by},
             )
         instances.prune_runs(instance, settings.policy(PublishingPolicy).n_kept_runs)
+    seconds = time.perf_counter() - began
     _summary(
         console,
         environment.data,
         shown,
-        _Outcome(
-            result.success, result.run_id, _failures(result), time.perf_counter() - began, seconds_loading, select
-        ),
+        _Outcome(result.success, result.run_id, _failures(result), seconds, seconds_loading, execution.select),
     )
     if not result.success:
         raise typer.Exit(1)
@@ -392,6 +449,9 @@ def _summary(console: Console, data: DataDirectory, shown: _Display, outcome: _O
         is_new = published.name.endswith(outcome.run_id[:8])
         note = "" if is_new or not outcome.succeeded else ", unchanged: publishing was not selected"
         say(f"tables:     {data.published / 'current'}  (run {published.name}{note})")
+    report = current_run(data.reports)
+    if report:
+        say(f"report:     {data.reports / 'current' / 'index.html'}")
     say(f"warehouse:  {data.warehouse}")
     say("UI:         make dev, then http://localhost:3000")
 
@@ -466,7 +526,7 @@ def _sample_notes(sample: FileSample) -> list[str]:
 
 @app.command()
 def show(customer: Annotated[str, typer.Argument(help="A customer_id, or the beginning of one.")]) -> None:
-    """One customer: golden record, where each value came from, petals, timeline."""
+    """One customer: golden record, where each value came from, stage, segment, retention, value, scores, timeline."""
     from cx_pipeline.profile.card import customer_card, find_customer
     from cx_pipeline.reporting.snapshot import current_run
 
@@ -492,6 +552,7 @@ def _print_card(console: Console, card: Card, published: Path) -> None:
         others = "; ".join(f"{v} ({c})" for v, c in card.others.get(attribute, [])[:3])
         grid.add_row(attribute, value, f"{channel} {record_id}", rule, others)
     sections: list[tuple[str, Any, Callable[[Any], str]]] = [
+        *((title, frame, _number) for title, frame in card.conclusions.items()),
         ("records", card.records, str),
         ("identifiers", card.identifiers, str),
         (f"timeline: the last {card.events.height} of {card.n_events} events", card.events, str),
@@ -505,6 +566,13 @@ def _print_card(console: Console, card: Card, published: Path) -> None:
         for row in frame.iter_rows():
             rows.add_row(*("" if value is None else text(value) for value in row))
         console.print(rows)
+
+
+def _number(value: object) -> str:
+    """A value for people: doubles with four digits that count."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.4g}" if abs(value) < 1_000 else f"{value:,.0f}"
 
 
 @app.command()

@@ -26,6 +26,7 @@ import cx_pipeline.profile.checks
 import cx_pipeline.propensity.assets
 import cx_pipeline.propensity.checks
 import cx_pipeline.reporting.assets
+import cx_pipeline.reporting.checks
 import cx_pipeline.retention.assets
 import cx_pipeline.retention.checks
 import cx_pipeline.segmentation.assets
@@ -42,7 +43,7 @@ from cx_pipeline.core.workspace import Workspace
 from cx_pipeline.staging.intake import channel_tables
 
 # The rooms with fixed assets in the order of the loop. `staging` comes between the first two, made for the channels there are;
-# the last asset of `reporting` publishes what all rooms have made.
+# `reporting` publishes what all rooms have made, and its last tables are made after that.
 ROOMS: tuple[tuple[ModuleType, ModuleType], ...] = (
     (cx_pipeline.channels.assets, cx_pipeline.channels.checks),
     (cx_pipeline.identity.assets, cx_pipeline.identity.checks),
@@ -54,6 +55,7 @@ ROOMS: tuple[tuple[ModuleType, ModuleType], ...] = (
     (cx_pipeline.propensity.assets, cx_pipeline.propensity.checks),
     (cx_pipeline.lifecycle.assets, cx_pipeline.lifecycle.checks),
     (cx_pipeline.engagement.assets, cx_pipeline.engagement.checks),
+    (cx_pipeline.reporting.assets, cx_pipeline.reporting.checks),
 )
 
 
@@ -63,7 +65,7 @@ class Contents:
 
     Attributes:
         channels, broken: usable and unusable channels of the data directory.
-        tables: every table, in the order of the loop; `reporting.published_tables` last.
+        tables: every table, in the order of the loop; those made after publishing last.
         assets, checks: Dagster's definitions.
     """
 
@@ -78,17 +80,19 @@ def contents(environment: Environment) -> Contents:
     """Assets, checks and tables for the channels of a data directory."""
     channels, broken = load_channels(environment.data.channels)
     staging = cx_pipeline.staging.assets
-    first, *later = [tuple(assets.TABLES.values()) for assets, _ in ROOMS]
+    reporting = cx_pipeline.reporting.assets
+    last = [reporting.TABLES[name] for name in reporting.LAST]
+    first, *later = [tuple(table for table in assets.TABLES.values() if table not in last) for assets, _ in ROOMS]
     of_channels = [table for channel in channels for table in _tables_of(channel)]
     tables: list[Table] = [*first, *of_channels, *staging.TABLES.values()]
     tables += [table for room in later for table in room]
-    publishing = cx_pipeline.reporting.assets.publishing_asset(
+    publishing = reporting.publishing_asset(
         tables, [cx_pipeline.staging.assets.channel_table(channel) for channel in broken]
     )
     return Contents(
         channels=tuple(channels),
         broken=tuple(broken),
-        tables=(*tables, *cx_pipeline.reporting.assets.TABLES.values()),
+        tables=(*tables, *last),
         assets=(
             *(asset for assets, _ in ROOMS for asset in assets.ASSETS),
             *staging.build(channels, broken),
@@ -104,6 +108,11 @@ def contents(environment: Environment) -> Contents:
 def _tables_of(channel: Channel) -> tuple[Table, ...]:
     tables = channel_tables(channel)
     return (tables.rows, tables.rejected)
+
+
+def rooms_of_models() -> dict[str, str]:
+    """Model -> the room that trains it, in the order of the loop: each room's `assets.MODELS`."""
+    return {model: assets.__name__.split(".")[-2] for assets, _ in ROOMS for model in getattr(assets, "MODELS", ())}
 
 
 def build(environment: Environment) -> dg.Definitions:

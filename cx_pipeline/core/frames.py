@@ -91,6 +91,8 @@ def try_cast(frame: nw.LazyFrame, types: Mapping[str, str]) -> nw.LazyFrame:
 
 def _cast_polars(name: str, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
     column = pl.col(name)
+    if wanted == pl.String and isinstance(found, pl.Datetime):
+        return column.dt.to_string("%Y-%m-%d %H:%M:%S%.f").str.replace(r"(\.\d*?)0+$", "${1}")
     if found != pl.String or wanted == pl.String:
         return column.cast(wanted, strict=False)
     text = column.str.strip_chars()

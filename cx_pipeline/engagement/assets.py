@@ -36,11 +36,13 @@ def evaluation(
     """
     policy = run.policy(EvaluationPolicy)
     people = campaigns.assigned(contacts, responses, xref, policy.response_window_days)
-    spent = to_polars(costs.filter(~nw.col("campaign_id").is_null()).group_by("campaign_id").agg(nw.col("cost_amount").sum()))
+    spent = to_polars(
+        costs.filter(~nw.col("campaign_id").is_null()).group_by("campaign_id").agg(nw.col("cost_amount").sum())
+    )
     by_campaign = {campaign: float(amount or 0) for campaign, amount in spent.iter_rows()}
     rows = campaigns.evaluation(to_polars(campaigns.arms(people)), by_campaign, policy, run.as_of)
     table = TABLES["evaluation"]
-    return table.empty() if rows.is_empty() else rows.select(table.column_names).cast(dict(table.polars_schema()))
+    return table.empty() if rows.is_empty() else rows.select(table.column_names).cast(table.polars_schema())
 
 
 ASSETS = (evaluation,)

@@ -74,7 +74,10 @@ def assigned(contacts: nw.LazyFrame, responses: nw.LazyFrame, xref: nw.LazyFrame
         .join(answers, on=["campaign", "person"])
         .filter(in_time)
         .group_by("campaign", "person")
-        .agg(nw.when(nw.len() > 0).then(1).otherwise(0).cast(nw.Int64).alias("has_responded"), nw.col("value").sum().alias("value"))
+        .agg(
+            nw.when(nw.len() > 0).then(1).otherwise(0).cast(nw.Int64).alias("has_responded"),
+            nw.col("value").sum().alias("value"),
+        )
     )
     return people.join(answered, on=["campaign", "person"], how="left").with_columns(
         nw.col("has_responded").fill_null(0)
@@ -143,7 +146,8 @@ def _campaign(
     for row, arm in zip(rows, arms_, strict=True):
         row["sample_ratio_p"] = ratio_p
         if ratio_p < policy.sample_ratio_alarm_p:
-            row |= _no_effect("sample_ratio_broken", f"the arms' sizes do not fit the plan (p {ratio_p:.1g}): assignment or records are broken")
+            why = f"the arms' sizes do not fit the plan (p {ratio_p:.1g}): assignment or records are broken"
+            row |= _no_effect("sample_ratio_broken", why)
         elif closes_on > as_of:
             row |= _no_effect("too_early", f"responses count until {closes_on}")
         elif row["is_control"]:
@@ -224,7 +228,9 @@ def _adjust(rows: Sequence[dict[str, Any]], alpha: float) -> None:
             "harmful": "fewer responses than without the contact",
             "no_effect_shown": "no difference to the control arm is shown",
         }[row["verdict"]]
-        row["reason"] = f"{said}: {row['effect']:+.2%} [{row['effect_low']:+.2%}, {row['effect_high']:+.2%}]{row['reason']}"
+        row["reason"] = (
+            f"{said}: {row['effect']:+.2%} [{row['effect_low']:+.2%}, {row['effect_high']:+.2%}]{row['reason']}"
+        )
 
 
 def _planned(
@@ -236,14 +242,12 @@ def _planned(
         shares = [float(planned.get(arm["arm"], 0.0)) for arm in arms_]
         return [[share / sum(shares) for share in shares]] if all(shares) else [[1.0] + [0.0] * (len(arms_) - 1)]
     k = len(arms_)
-    designs = [[1 / k] * k]
-    for share in _SIMPLE_CONTROL_SHARES:
-        designs.append([share if arm is control else (1 - share) / (k - 1) for arm in arms_])
-    return designs
+    simple = ([share if arm is control else (1 - share) / (k - 1) for arm in arms_] for share in _SIMPLE_CONTROL_SHARES)
+    return [[1 / k] * k, *simple]
 
 
 def sample_ratio_p(sizes: Sequence[int], designs: Sequence[Sequence[float]]) -> float:
-    """p of the arms' sizes under the design they fit best (chi-square).
+    """The p of the arms' sizes under the design they fit best (chi-square).
 
     Args:
         sizes: customers per arm.

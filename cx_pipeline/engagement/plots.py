@@ -20,7 +20,12 @@ def effects_or_rates(evaluation: nw.LazyFrame) -> str | None:
         return None
     read = rows.filter(rows["effect"].is_not_null())
     if read.is_empty():
-        title, y, low, high = "Response rate of campaigns (no control arm: no effect)", "response_rate", "rate_low", "rate_high"
+        title, y, low, high = (
+            "Response rate of campaigns (no control arm: no effect)",
+            "response_rate",
+            "rate_low",
+            "rate_high",
+        )
     else:
         rows, title, y, low, high = read, "Effect of campaigns against control", "effect", "effect_low", "effect_high"
     import altair as alt

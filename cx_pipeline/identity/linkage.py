@@ -161,6 +161,14 @@ class _Engine:
         return np.concatenate(batches) if batches else np.empty((0, len(names)), dtype=np.int8)
 
 
+def _saved(linker: Linker) -> dict[str, Any]:
+    """Splink's settings as plain data, without the random name of the linker and the last bits of parallel sums."""
+    text = json.dumps(linker.misc.save_model_to_json())
+    settings: dict[str, Any] = json.loads(text, parse_float=lambda number: float(f"{float(number):.9g}"))
+    settings.pop("linker_uid", None)
+    return settings
+
+
 def _edges(scored: pl.DataFrame) -> pl.DataFrame:
     """Rounded, so that the last bits of sums made by several threads do not reach a table."""
     return scored.select(
@@ -215,7 +223,7 @@ def _link_with_population(
     settings = splink_settings(
         chosen, first.model.share_match, rules, use_term_frequencies=True, estimate=first.margins()
     )
-    settings = json.loads(json.dumps(engine.linker(settings).misc.save_model_to_json()))
+    settings = _saved(engine.linker(settings))
     ours = {"model": "population"} | {name: scorer.as_dict() for name, scorer in scorers.items()}
     return _edges(pl.concat(edges)), {"splink": settings, "identity": ours}, learnt
 
@@ -229,7 +237,7 @@ def _link_with_splink(
     rules = training_rules(engine.table, chosen)
     linker = engine.linker(splink_settings(chosen, 1.0 / max(n, 2), tuple(rules), use_term_frequencies=True))
     learnt = _train_splink(linker, rules, policy)
-    settings = json.loads(json.dumps(linker.misc.save_model_to_json()))
+    settings = _saved(linker)
     prior = float(np.clip(settings["probability_two_random_records_match"], 1e-12, 0.5))
     log_prior = float(np.log(prior) - np.log1p(-prior))
     batches = [

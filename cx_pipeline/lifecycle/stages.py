@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from cx_pipeline.core.contract import nearest
-from cx_pipeline.core.errors import ConfigurationError, Problem, Problems
+from cx_pipeline.core.errors import ConfigurationError, Problems
 
 STAGES = ("acquisition", "activation", "engagement", "satisfaction", "loyalty", "advocacy", "disengaged")
 NOT_MEASURED = "relationship stage and engagement level need surveys and interactions, which are not read yet"
@@ -105,8 +105,12 @@ def _evidence(rule: Rule) -> pl.Expr:
     names = list(dict.fromkeys(name for name, _, _ in rule.conditions))
     if not names:
         return pl.lit("")
-    said = [pl.concat_str(pl.lit(f"{name} "), pl.col(name).cast(pl.Float64).round(2).cast(pl.String).str.strip_suffix(".0")) for name in names]
-    return pl.concat_str(said, separator=", ")
+
+    def told(name: str) -> pl.Expr:
+        number = pl.col(name).cast(pl.Float64).round(2).cast(pl.String).str.strip_suffix(".0")
+        return pl.concat_str(pl.lit(f"{name} "), number)
+
+    return pl.concat_str([told(name) for name in names], separator=", ")
 
 
 def spells(history: pl.DataFrame) -> pl.DataFrame:
@@ -142,7 +146,9 @@ def customer_stages(customers: pl.DataFrame, history: pl.DataFrame, as_of: date)
     tonight = history.filter(pl.col("as_of") == as_of).drop("as_of")
     everything = spells(history)
     last = everything.filter(pl.col("left_on").is_null())
-    before = everything.filter(pl.col("left_on").is_not_null()).sort("customer_id", "spell").group_by("customer_id").last()
+    before = (
+        everything.filter(pl.col("left_on").is_not_null()).sort("customer_id", "spell").group_by("customer_id").last()
+    )
     days = (pl.col("left_on") - pl.col("entered_on")).dt.total_days().cast(pl.Float64)
     # The first spell of all began before the first cut-off, nobody knows when.
     pace = before.select("customer_id", pl.when(pl.col("spell") > 1).then(days).alias("velocity"))
@@ -158,7 +164,9 @@ def customer_stages(customers: pl.DataFrame, history: pl.DataFrame, as_of: date)
         .join(since, on="customer_id", how="left")
         .join(pace, on="customer_id", how="left")
     )
-    unknown = pl.when(pl.col("stage").is_null()).then(pl.lit("no event of the customer is known, so no rule can decide; "))
+    unknown = pl.when(pl.col("stage").is_null()).then(
+        pl.lit("no event of the customer is known, so no rule can decide; ")
+    )
     return rows.select(
         "customer_id",
         "stage",

@@ -130,15 +130,12 @@ def features(
 
     Tonight's rows are scored; those at past cut-offs, of a fixed sample of customers, are what models learn from.
     """
-    policy = run.policy(FeaturePolicy)
-    bought = run.warehouse.materialise(
-        known.bought_products(lines, orders, products, xref, run.as_of), "profile_bought_products"
-    )
-    days = run.warehouse.materialise(
-        known.customer_days(events_of_customers, orders, bought, xref, run.as_of), "profile_customer_days"
-    )
+    policy, kept = run.policy(FeaturePolicy), run.warehouse.materialise
+    bought = kept(known.bought_products(lines, orders, products, xref, run.as_of), "profile_bought_products")
+    counted = known.customer_days(events_of_customers, orders, bought, xref, run.as_of)
+    days = {source: kept(rows, f"profile_days_of_{source}") for source, rows in counted.items()}
     cutoffs = run.warehouse.frame(known.cutoffs(run.as_of, policy))
-    return known.features(days, known.panel(days, cutoffs, policy))
+    return known.features(days, kept(known.panel(days, cutoffs, policy), "profile_panel"))
 
 
 ASSETS = (attribute_values, customers, timeline, attribution_coverage, features)

@@ -11,6 +11,40 @@ from pathlib import Path
 import polars as pl
 
 MAX_EVENTS = 15
+# Tables of later rooms with what is concluded about a customer: title -> step, table, columns in the order shown.
+CONCLUSIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "stage": ("lifecycle", "customers", ("stage", "since", "previous_stage", "velocity", "evidence")),
+    "segment": (
+        "segmentation",
+        "customers",
+        ("rfm_segment", "recency_score", "frequency_score", "monetary_score", "cluster_name"),
+    ),
+    "retention": (
+        "retention",
+        "customers",
+        (
+            "basis",
+            "survival_30d",
+            "survival_90d",
+            "survival_180d",
+            "survival_365d",
+            "driver_1",
+            "driver_2",
+            "driver_3",
+            "reason",
+        ),
+    ),
+    "value": (
+        "value",
+        "customers",
+        ("horizon_days", "expected_orders", "expected_revenue", "revenue_low", "revenue_high", "clv", "reason"),
+    ),
+    "scores": (
+        "propensity",
+        "scores",
+        ("model", "probability", "decile", "driver_1", "driver_2", "driver_3", "reason"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +60,7 @@ class Card:
         events: the last events of the timeline, newest first.
         n_events: number of all events.
         facts: first and last sight, consent and the like.
+        conclusions: what later rooms concluded, by the titles of `CONCLUSIONS`; without columns that say nothing.
     """
 
     customer_id: str
@@ -36,6 +71,7 @@ class Card:
     events: pl.DataFrame
     n_events: int
     facts: dict[str, object]
+    conclusions: dict[str, pl.DataFrame]
 
 
 def find_customer(run: Path, wanted: str) -> list[str]:
@@ -85,4 +121,25 @@ def customer_card(run: Path, customer_id: str) -> Card:
         events=events.head(MAX_EVENTS).drop("customer_id"),
         n_events=events.height,
         facts={name: customer[name] for name in facts},
+        conclusions=conclusions(run, customer_id),
     )
+
+
+def conclusions(run: Path, customer_id: str) -> dict[str, pl.DataFrame]:
+    """What the later rooms of a published run say about a customer; a room that was not published, or says nothing, is left out.
+
+    Args:
+        run: folder of the run.
+        customer_id: an id that is there.
+    """
+    found: dict[str, pl.DataFrame] = {}
+    for title, (step, table, columns) in CONCLUSIONS.items():
+        path = run / step / f"{table}.parquet"
+        if not path.is_file():
+            continue
+        there = [name for name in columns if name in pl.read_parquet_schema(path)]
+        rows = pl.scan_parquet(path).filter(pl.col("customer_id") == customer_id).select(there).collect()
+        told = [name for name in there if rows[name].null_count() < rows.height]
+        if rows.height and told:
+            found[title] = rows.select(told).sort(told[0])
+    return found

@@ -21,30 +21,50 @@ from cx_pipeline.profile.timeline import attributed
 
 WINDOWS_DAYS = (30, 90, 180, 365)
 
-_MONEY = nw.Decimal(38, 4)
-_SCORE = nw.Decimal(38, 6)
-# Measures of a customer's day; all but `top_category_spend` (which grows from day to day) may be added over days.
-_MEASURES: dict[str, nw.dtypes.DType] = {
-    "n_orders": nw.Int64(),
-    "revenue": _MONEY,
-    "gross": _MONEY,
-    "discount": _MONEY,
-    "n_discounts_known": nw.Int64(),
-    "gap_days": nw.Int64(),
-    "n_lines": nw.Int64(),
-    "n_new_products": nw.Int64(),
-    "n_new_categories": nw.Int64(),
-    "category_spend": _MONEY,
-    "top_category_spend": _MONEY,
-    "n_interactions": nw.Int64(),
-    "sentiment": _SCORE,
-    "n_sentiments": nw.Int64(),
-    "n_contacts": nw.Int64(),
-    "n_responses": nw.Int64(),
-    "n_new_campaigns": nw.Int64(),
-    "n_new_answers": nw.Int64(),
-    "n_new_channels": nw.Int64(),
+_MONEY = nw.Decimal(18, 4)
+_SCORE = nw.Decimal(18, 6)
+Measures = Mapping[str, nw.dtypes.DType]
+# Measures of a customer's day by where they come from. All may be added over days but the two that say how far something has come:
+# `gap_days` (since the last day with an order) and `top_category_spend` (the largest sum spent on one category so far).
+SOURCES: Mapping[str, Measures] = {
+    "orders": {
+        "n_orders": nw.Int64(),
+        "revenue": _MONEY,
+        "gross": _MONEY,
+        "discount": _MONEY,
+        "n_discounts_known": nw.Int64(),
+        "gap_days": nw.Int64(),
+    },
+    "lines": {
+        "n_lines": nw.Int64(),
+        "n_new_categories": nw.Int64(),
+        "category_spend": _MONEY,
+        "top_category_spend": _MONEY,
+    },
+    "contacts": {
+        "n_interactions": nw.Int64(),
+        "sentiment": _SCORE,
+        "n_sentiments": nw.Int64(),
+        "n_contacts": nw.Int64(),
+        "n_responses": nw.Int64(),
+    },
+    "firsts": {
+        "n_new_products": nw.Int64(),
+        "n_new_campaigns": nw.Int64(),
+        "n_new_answers": nw.Int64(),
+        "n_new_channels": nw.Int64(),
+    },
 }
+_WINDOWED: Mapping[str, tuple[int, ...]] = {
+    "n_orders": WINDOWS_DAYS,
+    "revenue": WINDOWS_DAYS,
+    "n_interactions": (90,),
+    "sentiment": (90,),
+    "n_sentiments": (90,),
+    "n_contacts": (90,),
+    "n_responses": (90,),
+}
+_LAST_DAY_OF = ("n_orders", "n_contacts", "n_responses")
 
 
 def day_ordinal(time: nw.Expr) -> nw.Expr:
@@ -128,8 +148,11 @@ def customer_days(
     bought: nw.LazyFrame[Any],
     xref: nw.LazyFrame[Any],
     as_of: date,
-) -> nw.LazyFrame[Any]:
-    """One row per customer and day on which something happened, not after as_of: the measures that features are added up from.
+) -> dict[str, nw.LazyFrame[Any]]:
+    """The measures that features are added up from, by `SOURCES`: rows of customer_id and day, not after as_of.
+
+    Of orders, lines and contacts there is one row per customer and day; of firsts (values that a customer shows for the first time)
+    one per customer, day and what is first. They stay apart because wide rows of all measures need several times the memory.
 
     Args:
         timeline: `profile.timeline`.
@@ -146,87 +169,96 @@ def customer_days(
         .filter(nw.col("day") <= last)
     )
     events = timeline.with_columns(day_ordinal(nw.col("at")).alias("day")).filter(nw.col("day") <= last)
-    by_day = _by_day(dated_orders, _of_orders())
-    sources = [
-        by_day,
-        _gaps(by_day),
-        _by_day(bought, {"n_lines": nw.col("n_lines").sum()}),
+    firsts = [
         _firsts(bought, "product_id", "n_new_products"),
-        *_categories(bought),
-        _by_day(events, _of_events()),
-        *_campaigns(events),
         _firsts(events, "channel", "n_new_channels"),
+        *_campaigns(events),
     ]
-    return nw.concat([_filled(source) for source in sources]).group_by("customer_id", "day").agg(
-        nw.col(name).sum().cast(dtype) for name, dtype in _MEASURES.items()
-    )  # fmt: skip
+    return {
+        "orders": _typed(_with_gaps(_by_day(dated_orders, _of_orders())), "orders"),
+        "lines": _typed(_by_day(_categories(bought), _of_lines()), "lines"),
+        "contacts": _typed(_by_day(events.filter(nw.col("kind").is_in(list(_KINDS))), _of_contacts()), "contacts"),
+        "firsts": nw.concat([_typed(rows, "firsts") for rows in firsts]),
+    }
 
 
-def panel(days: nw.LazyFrame[Any], cutoffs: nw.LazyFrame[Any], policy: FeaturePolicy) -> nw.LazyFrame[Any]:
+def panel(
+    days: Mapping[str, nw.LazyFrame[Any]], cutoffs: nw.LazyFrame[Any], policy: FeaturePolicy
+) -> nw.LazyFrame[Any]:
     """One row per customer and cut-off that gets features: tonight all customers, in the past those of the sample, once seen.
 
     Args:
-        days: from `customer_days`.
+        days: from `customer_days`, materialised.
         cutoffs: from `cutoffs`, as a frame of the same engine.
         policy: for the size of the sample. Customer ids are hashes, so the first ones in their order are a random sample that
             stays the same from night to night.
     """
-    first = days.group_by("customer_id").agg(nw.col("day").min().alias("first_day"))
+    seen = [rows.group_by("customer_id").agg(nw.col("day").min()) for rows in days.values()]
+    first = nw.concat(seen).group_by("customer_id").agg(nw.col("day").min().alias("first_day"))
     sample = (
         first.select("customer_id")
         .sort("customer_id")
         .head(policy.max_sampled_customers)
         .with_columns(nw.lit(value=True).alias("is_sampled"))
     )
-    everyone = first.join(sample, on="customer_id", how="left")
+    is_due = ~nw.col("is_past") | nw.col("is_sampled").fill_null(value=False)
     return (
-        everyone.join(cutoffs, how="cross")
-        .filter((~nw.col("is_past") | nw.col("is_sampled").fill_null(value=False)) & (nw.col("first_day") <= nw.col("cutoff")))
-        .select("customer_id", "as_of", "cutoff")
-    )  # fmt: skip
+        first.join(sample, on="customer_id", how="left")
+        .join(cutoffs, how="cross")
+        .filter(is_due & (nw.col("first_day") <= nw.col("cutoff")))
+        .select("customer_id", "as_of", "cutoff", "first_day")
+    )
 
 
-def features(days: nw.LazyFrame[Any], panel: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+def features(days: Mapping[str, nw.LazyFrame[Any]], panel: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """One row per customer and cut-off: the columns of `profile.features`.
 
     Args:
-        days: from `customer_days`.
-        panel: from `panel`.
+        days: from `customer_days`, materialised.
+        panel: from `panel`, materialised.
     """
-    # One join of days with cut-offs: what the sample limits is the number of past cut-offs, so this stays linear in the events.
-    seen = panel.join(days, on="customer_id").filter(nw.col("day") <= nw.col("cutoff"))
-    gap = nw.when(nw.col("gap_days") > 0).then(nw.col("gap_days")).otherwise(None)
-    totals = seen.group_by("customer_id", "as_of", "cutoff").agg(
-        nw.col("day").min().alias("first_day"),
-        nw.col("day").max().alias("last_day"),
-        *(nw.col(name).sum().cast(dtype) for name, dtype in _MEASURES.items() if name != "top_category_spend"),
-        nw.col("top_category_spend").max(),
-        *(
-            _within(days_back, name).sum().cast(_MEASURES[name]).alias(f"{name}_{days_back}d")
-            for name, windows in _WINDOWED.items()
-            for days_back in windows
-        ),
-        _flag("n_orders").sum().cast(nw.Int64).alias("n_active_days"),
-        *(
-            nw.when(nw.col(name) > 0).then(nw.col("day")).otherwise(None).max().alias(f"last_{name}")
-            for name in ("n_orders", "n_contacts", "n_responses")
-        ),
-        gap.median().cast(nw.Float64).alias("median_gap_days"),
-        _flag("gap_days").sum().cast(nw.Int64).alias("n_gaps"),
-        (nw.col("gap_days") * nw.col("gap_days")).sum().cast(nw.Int64).alias("sum_squared_gaps"),
-    )
-    return _ratios(totals)
+    totals = panel
+    for source in SOURCES:
+        seen = _totals(days[source], panel, source).rename({"customer_id": "owner", "as_of": "seen_as_of"})
+        totals = totals.join(seen, left_on=["customer_id", "as_of"], right_on=["owner", "seen_as_of"], how="left")
+    added = [
+        name
+        for measures in SOURCES.values()
+        for measure in measures
+        for name in (measure, *(f"{measure}_{days_back}d" for days_back in _WINDOWED.get(measure, ())))
+    ]
+    # A customer without any row of a source has nothing of it.
+    counts = [nw.col(name).fill_null(0) for name in (*added, "n_active_days", "n_gaps", "sum_squared_gaps")]
+    return _ratios(totals.with_columns(*counts))
 
 
-_WINDOWED: dict[str, tuple[int, ...]] = {
-    "n_orders": WINDOWS_DAYS,
-    "revenue": WINDOWS_DAYS,
-    "n_interactions": (90,),
-    "sentiment": (90,),
-    "n_sentiments": (90,),
-    "n_contacts": (90,),
-    "n_responses": (90,),
-}
+def _totals(rows: nw.LazyFrame[Any], panel: nw.LazyFrame[Any], source: str) -> nw.LazyFrame[Any]:
+    """What a cut-off sees of a source, added up: one row per customer and cut-off with any.
+
+    One join of days with cut-offs: the sample limits how many past cut-offs there are, so this stays linear in the events.
+    """
+    measures = SOURCES[source]
+    totals = {name: nw.col(name).sum().cast(dtype) for name, dtype in measures.items()}
+    for name in measures:
+        for days_back in _WINDOWED.get(name, ()):
+            is_within = nw.col("day") > nw.col("cutoff") - days_back
+            within = nw.when(is_within).then(nw.col(name)).otherwise(None)
+            totals[f"{name}_{days_back}d"] = within.sum().cast(measures[name])
+        if name in _LAST_DAY_OF:
+            totals[f"last_{name}"] = nw.when(nw.col(name) > 0).then(nw.col("day")).otherwise(None).max()
+    totals[f"last_day_of_{source}"] = nw.col("day").max()
+    if source == "orders":
+        has_gap = nw.col("gap_days") > 0
+        totals |= {
+            "n_active_days": nw.when(nw.col("n_orders") > 0).then(1).otherwise(0).sum().cast(nw.Int64),
+            "n_gaps": nw.when(has_gap).then(1).otherwise(0).sum().cast(nw.Int64),
+            "sum_squared_gaps": (nw.col("gap_days") * nw.col("gap_days")).sum().cast(nw.Int64),
+            "median_gap_days": nw.when(has_gap).then(nw.col("gap_days")).otherwise(None).median().cast(nw.Float64),
+        }
+    if source == "lines":
+        totals["top_category_spend"] = nw.col("top_category_spend").max()
+    seen = panel.join(rows, on="customer_id").filter(nw.col("day") <= nw.col("cutoff"))
+    return seen.group_by("customer_id", "as_of").agg(*(total.alias(name) for name, total in totals.items()))
 
 
 def _ratios(totals: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
@@ -273,23 +305,14 @@ def _ratios(totals: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
         days_since("last_n_contacts").alias("days_since_contact"),
         days_since("last_n_responses").alias("days_since_response"),
         nw.col("n_new_channels").alias("n_channels"),
-        # Exact: a cut-off and its as_of are the same day.
-        days_since("last_day").alias("days_since_event"),
+        (nw.col("cutoff") - nw.max_horizontal(*(f"last_day_of_{source}" for source in SOURCES))).alias(
+            "days_since_event"
+        ),
     )
-
-
-def _within(days_back: int, name: str) -> nw.Expr:
-    return nw.when(nw.col("day") > nw.col("cutoff") - days_back).then(nw.col(name)).otherwise(None)
-
-
-def _flag(name: str) -> nw.Expr:
-    return nw.when(nw.col(name) > 0).then(1).otherwise(0)
 
 
 def _by_day(rows: nw.LazyFrame[Any], measures: Mapping[str, nw.Expr]) -> nw.LazyFrame[Any]:
-    return rows.group_by("customer_id", "day").agg(
-        expression.cast(_MEASURES[name]).alias(name) for name, expression in measures.items()
-    )
+    return rows.group_by("customer_id", "day").agg(*(measure.alias(name) for name, measure in measures.items()))
 
 
 def _of_orders() -> dict[str, nw.Expr]:
@@ -304,7 +327,10 @@ def _of_orders() -> dict[str, nw.Expr]:
     }
 
 
-def _of_events() -> dict[str, nw.Expr]:
+_KINDS = ("interaction", "campaign_contact", "campaign_response")
+
+
+def _of_contacts() -> dict[str, nw.Expr]:
     def is_kind(kind: str) -> nw.Expr:
         return nw.col("kind") == kind
 
@@ -318,11 +344,26 @@ def _of_events() -> dict[str, nw.Expr]:
     }
 
 
-def _gaps(by_day: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+def _of_lines() -> dict[str, nw.Expr]:
+    is_known = ~nw.col("category").is_null()
+    return {
+        "n_lines": nw.col("n_lines").sum(),
+        "n_new_categories": nw.when(is_known & (nw.col("n_days_so_far") == 1)).then(1).otherwise(0).sum(),
+        "category_spend": nw.when(is_known).then(nw.col("spent")).otherwise(None).sum(),
+        "top_category_spend": nw.when(is_known).then(nw.col("spent_so_far")).otherwise(None).max(),
+    }
+
+
+def _with_gaps(by_day: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
     """Days since the last day with an order, on each day with an order but the first."""
-    active = by_day.filter(nw.col("n_orders") > 0).select("customer_id", "day")
-    before = nw.col("day").shift(1).over("customer_id", order_by="day")
-    return active.with_columns((nw.col("day") - before).alias("gap_days")).filter(~nw.col("gap_days").is_null())
+    active = nw.when(nw.col("n_orders") > 0).then(nw.col("day")).otherwise(None)
+    latest = nw.col("active_day").cum_max().over("customer_id", order_by="day").alias("latest_day")
+    before = nw.col("latest_day").shift(1).over("customer_id", order_by="day")
+    return (
+        by_day.with_columns(active.alias("active_day"))
+        .with_columns(latest)
+        .with_columns((nw.col("active_day") - before).alias("gap_days"))
+    )
 
 
 def _firsts(rows: nw.LazyFrame[Any], column: str, measure: str) -> nw.LazyFrame[Any]:
@@ -336,22 +377,21 @@ def _firsts(rows: nw.LazyFrame[Any], column: str, measure: str) -> nw.LazyFrame[
     return _by_day(first, {measure: nw.len()})
 
 
-def _categories(bought: nw.LazyFrame[Any]) -> list[nw.LazyFrame[Any]]:
-    """New categories of a day, what was spent on products of a known category, and the largest sum spent on one of them so far.
+def _categories(bought: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+    """One row per customer, category (NULL: unknown) and day: lines, money spent, and both money and days so far.
 
     Without returns sums only grow, so the largest sum up to a cut-off is the largest one seen.
     """
-    by_category = (
-        bought.filter(~nw.col("category").is_null())
-        .group_by("customer_id", "category", "day")
-        .agg(nw.col("spent").sum().cast(_MONEY))
+
+    def so_far(name: str) -> nw.Expr:
+        return nw.col(name).cum_sum().over("customer_id", "category", order_by="day")
+
+    return (
+        bought.group_by("customer_id", "category", "day")
+        .agg(nw.col("n_lines").sum().cast(nw.Int64), nw.col("spent").sum().cast(_MONEY))
+        .with_columns(nw.lit(1).alias("one"))
+        .with_columns(so_far("spent").alias("spent_so_far"), so_far("one").alias("n_days_so_far"))
     )
-    so_far = nw.col("spent").cum_sum().over("customer_id", "category", order_by="day").alias("spent_so_far")
-    spend = {"category_spend": nw.col("spent").sum(), "top_category_spend": nw.col("spent_so_far").max()}
-    return [
-        _by_day(by_category.with_columns(so_far), spend),
-        _firsts(by_category, "category", "n_new_categories"),
-    ]
 
 
 def _campaigns(events: nw.LazyFrame[Any]) -> list[nw.LazyFrame[Any]]:
@@ -377,14 +417,14 @@ def _campaigns(events: nw.LazyFrame[Any]) -> list[nw.LazyFrame[Any]]:
     ]
 
 
-def _filled(source: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
-    """A source with all measures, zero where it has none."""
-    present = set(source.collect_schema().names())
-    return source.select(
+def _typed(rows: nw.LazyFrame[Any], source: str) -> nw.LazyFrame[Any]:
+    """Rows with exactly the measures of a source, zero where there is none."""
+    present = set(rows.collect_schema().names())
+    return rows.select(
         "customer_id",
         nw.col("day").cast(nw.Int64),
         *(
             (nw.col(name).fill_null(0) if name in present else nw.lit(0)).cast(dtype).alias(name)
-            for name, dtype in _MEASURES.items()
+            for name, dtype in SOURCES[source].items()
         ),
     )

@@ -125,7 +125,9 @@ def scores(
 
     The champion alone scores, so a night without training gives unchanged customers unchanged scores.
     """
-    refusals = dict(to_polars(versions.filter(nw.col("version") == reports.NONE).select("model", "verdict")).iter_rows())
+    refusals = dict(
+        to_polars(versions.filter(nw.col("version") == reports.NONE).select("model", "verdict")).iter_rows()
+    )
     everyone = to_polars(customers.select("customer_id"))["customer_id"].sort()
     tonight = to_polars(features.filter((nw.col("as_of") == nw.lit(run.as_of)) & (nw.col("n_orders") > 0)))
     parts = []
@@ -133,9 +135,15 @@ def scores(
         version = run.models.champion(name)
         champion, reason = scoring.usable(version, refusals.get(name))
         if champion is None:
-            parts.append(scoring.unscored(name, everyone, version.version if version else None, reason or "", run.as_of))
+            parts.append(
+                scoring.unscored(name, everyone, version.version if version else None, reason or "", run.as_of)
+            )
             continue
-        rows = tonight if name == purchase.MODEL else _response_tonight(run, tonight["customer_id"].to_list(), champion, tables)
+        rows = (
+            tonight
+            if name == purchase.MODEL
+            else _response_tonight(run, tonight["customer_id"].to_list(), champion, tables)
+        )
         others = everyone.filter(~everyone.is_in(rows["customer_id"].to_list()))
         parts.append(scoring.scored(name, rows, champion, run.as_of))
         parts.append(scoring.unscored(name, others, champion.version, "no order so far", run.as_of))

@@ -55,7 +55,9 @@ def model_card(
     """
     compared = "\n".join(f"- {name}: log loss {loss:.4f}" for name, loss in losses.items())
     figures = "\n".join(
-        f"| {m.metric} | {_text(m.value)} | {_text(m.baseline)} |" for m in metrics if m.metric not in ("n_rows", "n_events")
+        f"| {m.metric} | {_text(m.value)} | {_text(m.baseline)} |"
+        for m in metrics
+        if m.metric not in ("n_rows", "n_events")
     )
     features = ", ".join(f"`{name}`" for name in parameters["features"])
     return ModelCard(
@@ -67,7 +69,8 @@ def model_card(
         "gap. A model is used only if it ranks better and is more accurate than the naive rule and is calibrated, out of time.",
         evaluation_data=f"Rows of {windows[2]}, later than everything the tested model was fitted and calibrated on.",
         training_data=f"{description.row} {rows.height:,} rows with {int(rows['label'].sum()):,} events; candidates fitted on "
-        f"{windows[0]}, chosen and calibrated on {windows[1]}; the stored model is fitted on all rows before {windows[2].split('..')[0]} and calibrated on {windows[2]}.",
+        f"{windows[0]}, chosen and calibrated on {windows[1]}; the stored model is fitted on all rows before "
+        f"{windows[2].split('..')[0]} and calibrated on {windows[2]}.",
         quantitative_analyses=f"{verdict[0].upper()}{verdict[1:]}.\n\n| figure | model | naive rule ({parameters['naive_rule']}) |\n"
         f"| --- | --- | --- |\n{figures}",
         ethical_considerations="Behaviour only. A low probability must not decide about service or price; people who asked not to be "

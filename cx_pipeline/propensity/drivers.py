@@ -82,7 +82,9 @@ def effects(estimator: Any, parameters: Mapping[str, Any], frame: pl.DataFrame) 
         neutral[:, position] = fill[position]
         changed = np.flatnonzero(~(values[:, position] == fill[position]))
         if changed.size:
-            found[changed, position] = whole[changed] - logit(score(estimator, parameters["kind"], neutral[changed], fill))
+            found[changed, position] = whole[changed] - logit(
+                score(estimator, parameters["kind"], neutral[changed], fill)
+            )
     return np.round(found, 6)
 
 
@@ -126,7 +128,13 @@ def deciles(score_: Vector, keys: pl.Series) -> list[int]:
         score_: shape (n,).
         keys: unique key of each row.
     """
-    ranked = pl.DataFrame({"score": score_, "key": keys}).with_row_index("row").sort("score", "key", descending=[True, False])
+    ranked = (
+        pl.DataFrame({"score": score_, "key": keys})
+        .with_row_index("row")
+        .sort("score", "key", descending=[True, False])
+    )
     n = ranked.height
-    placed = ranked.with_row_index("rank").with_columns((pl.col("rank").cast(pl.Int64) * 10 // max(n, 1) + 1).alias("decile"))
+    placed = ranked.with_row_index("rank").with_columns(
+        (pl.col("rank").cast(pl.Int64) * 10 // max(n, 1) + 1).alias("decile")
+    )
     return placed.sort("row")["decile"].to_list()

@@ -19,7 +19,10 @@ def calibration_curves(calibration: nw.LazyFrame) -> str | None:
     if rows.is_empty():
         return None
     newest = rows.filter(pl.col("version") == pl.col("version").max().over("model"))
-    charts = [_curve(group, str(model)) for (model,), group in newest.sort("model", "bin").group_by("model", maintain_order=True)]
+    charts = [
+        _curve(group, str(model))
+        for (model,), group in newest.sort("model", "bin").group_by("model", maintain_order=True)
+    ]
     import altair as alt
 
     return render(alt.hconcat(*charts))
@@ -32,10 +35,16 @@ def _curve(rows: pl.DataFrame, model: str) -> Any:
     axis = alt.Axis(format=".0%")
     x: Any = alt.X("mean_probability:Q", title="predicted", axis=axis)
     base = alt.Chart(rows.select("mean_probability", "observed_rate", "rate_low", "rate_high"))
-    right = alt.Chart(pl.DataFrame({"p": [0.0, top]})).mark_line(color="#999", strokeDash=[4, 4]).encode(x="p:Q", y="p:Q")
-    intervals = base.mark_rule(color=COLOUR).encode(x=x, y=alt.Y("rate_low:Q", title="observed", axis=axis), y2="rate_high:Q")
+    right = (
+        alt.Chart(pl.DataFrame({"p": [0.0, top]})).mark_line(color="#999", strokeDash=[4, 4]).encode(x="p:Q", y="p:Q")
+    )
+    intervals = base.mark_rule(color=COLOUR).encode(
+        x=x, y=alt.Y("rate_low:Q", title="observed", axis=axis), y2="rate_high:Q"
+    )
     points = base.mark_point(color=COLOUR, filled=True, size=45).encode(x=x, y="observed_rate:Q")
-    return (right + intervals + points).properties(title=f"Calibration of {model}, out of time", width=_WIDTH, height=HEIGHT)
+    return (right + intervals + points).properties(
+        title=f"Calibration of {model}, out of time", width=_WIDTH, height=HEIGHT
+    )
 
 
 def probabilities_by_decile(scores: nw.LazyFrame) -> str | None:
@@ -48,7 +57,9 @@ def probabilities_by_decile(scores: nw.LazyFrame) -> str | None:
     import altair as alt
 
     return render(
-        alt.Chart(means.sort("model", "decile"), title="Mean probability by tenth of the customers", width=420, height=HEIGHT)
+        alt.Chart(
+            means.sort("model", "decile"), title="Mean probability by tenth of the customers", width=420, height=HEIGHT
+        )
         .mark_line(point=True)
         .encode(
             x=alt.X("decile:O", title="tenth (1: most probable)"),
@@ -79,6 +90,8 @@ def figures_beside_naive(metrics: nw.LazyFrame) -> str | None:
             y=alt.Y("figure:N", title=None),
             x=alt.X("value:Q", title=None),
             yOffset="of:N",
-            color=alt.Color("of:N", title=None, scale=alt.Scale(domain=["model", "naive rule"], range=[COLOUR, "#bbb"])),
+            color=alt.Color(
+                "of:N", title=None, scale=alt.Scale(domain=["model", "naive rule"], range=[COLOUR, "#bbb"])
+            ),
         )
     )

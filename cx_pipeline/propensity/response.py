@@ -147,11 +147,16 @@ def order_history(moments: nw.LazyFrame, orders: nw.LazyFrame, xref: nw.LazyFram
         for days in (*_WINDOWS_DAYS, _USE_DAYS)
     ]
     aggregates += [money("order_amount", days).alias(f"revenue_{days}d") for days in _WINDOWS_DAYS]
-    aggregates += [money("order_discount", _WINDOWS_DAYS[-1]).alias("discount"), nw.col("event_at").max().alias("last_order_at")]
+    aggregates += [
+        money("order_discount", _WINDOWS_DAYS[-1]).alias("discount"),
+        nw.col("event_at").max().alias("last_order_at"),
+    ]
     return before.group_by("customer_id", "at").agg(*aggregates)
 
 
-def order_uses(rows: nw.LazyFrame, record_column: str, column: str, canonical: nw.LazyFrame, xref: nw.LazyFrame) -> nw.LazyFrame:
+def order_uses(
+    rows: nw.LazyFrame, record_column: str, column: str, canonical: nw.LazyFrame, xref: nw.LazyFrame
+) -> nw.LazyFrame:
     """One row per customer and order time at which a channel's column was not 0: customer_id, event_at.
 
     Args:
@@ -210,7 +215,9 @@ def contact_history(moments: pl.DataFrame, known: pl.DataFrame, responses: pl.Da
         .group_by("customer_id", "at")
         .agg(pl.len().cast(pl.Int64).alias("n_responses"), pl.col("responded_at").max().alias("last_response_at"))
     )
-    return moments.join(counted, on=keys, how="left", nulls_equal=True).join(answers, on=["customer_id", "at"], how="left")
+    return moments.join(counted, on=keys, how="left", nulls_equal=True).join(
+        answers, on=["customer_id", "at"], how="left"
+    )
 
 
 def offer_rates(moments: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
@@ -224,7 +231,9 @@ def offer_rates(moments: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     parts = [
         group.with_columns(
             _rate_before(group["at"], known).alias("rate_of_all"),
-            _rate_before(group["at"], known.filter(pl.col("offer").eq_missing(pl.lit(offer)))).alias("offer_response_rate"),
+            _rate_before(group["at"], known.filter(pl.col("offer").eq_missing(pl.lit(offer)))).alias(
+                "offer_response_rate"
+            ),
         )
         for (offer,), group in times.group_by("offer", maintain_order=True)
     ]
@@ -241,7 +250,11 @@ def _rate_before(times: pl.Series, sent: pl.DataFrame) -> pl.Series:
 
 
 def rows_of(
-    moments: pl.DataFrame, known: pl.DataFrame, responses: pl.DataFrame, orders: pl.DataFrame, uses: Mapping[str, pl.DataFrame]
+    moments: pl.DataFrame,
+    known: pl.DataFrame,
+    responses: pl.DataFrame,
+    orders: pl.DataFrame,
+    uses: Mapping[str, pl.DataFrame],
 ) -> pl.DataFrame:
     """The moments with all features.
 
@@ -256,7 +269,9 @@ def rows_of(
     found = found.join(offer_rates(moments, known), on=["at", "offer"], how="left", nulls_equal=True)
     counts = [c for c in found.columns if c.startswith(("n_", "revenue_"))]
     found = found.with_columns(pl.col(c).fill_null(0) for c in counts)
-    found = found.with_columns(pl.col(c).cast(pl.Float64) for c in found.columns if c.startswith("revenue_") or c == "discount")
+    found = found.with_columns(
+        pl.col(c).cast(pl.Float64) for c in found.columns if c.startswith("revenue_") or c == "discount"
+    )
 
     def days_since(column: str) -> pl.Expr:
         return (pl.col("at").dt.date() - pl.col(column).dt.date()).dt.total_days()
@@ -273,7 +288,10 @@ def rows_of(
         pl.when(pl.col(f"n_orders_{year}") > 0)
         .then((pl.col(f"revenue_{year}") / pl.col(f"n_orders_{year}")).round(6))
         .alias("mean_order_value"),
-        (pl.col("discount") / (pl.col("discount") + pl.col(f"revenue_{year}"))).round(9).fill_nan(None).alias("discount_rate"),
+        (pl.col("discount") / (pl.col("discount") + pl.col(f"revenue_{year}")))
+        .round(9)
+        .fill_nan(None)
+        .alias("discount_rate"),
         rate("n_campaigns_answered", "n_contacts").alias("own_response_rate"),
         rate("n_campaigns_answered_same_offer", "n_contacts_same_offer").alias("own_response_rate_same_offer"),
         pl.max_horizontal("last_order_at", "last_contact_at", "last_response_at").alias("last_known_at"),
@@ -288,7 +306,9 @@ def rows_of(
 
 def with_offers(rows: pl.DataFrame, offers: Sequence[str]) -> pl.DataFrame:
     """Add a column `is_offer_<offer>` for each offer that is told apart."""
-    return rows.with_columns((pl.col("offer") == offer).fill_null(False).cast(pl.Int8).alias(f"is_offer_{offer}") for offer in offers)
+    return rows.with_columns(
+        (pl.col("offer") == offer).fill_null(False).cast(pl.Int8).alias(f"is_offer_{offer}") for offer in offers
+    )
 
 
 def frequent_offers(known: pl.DataFrame, policy: PropensityPolicy) -> list[str]:

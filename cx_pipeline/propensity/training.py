@@ -95,12 +95,15 @@ def sentinel(task: Task, leak_auc: float) -> str | None:
     return None
 
 
-def train(task: Task, test_from: date, calibration_from: date, policy: PropensityPolicy, as_of: date) -> TrainedModel | Refusal:
+def train(
+    task: Task, test_from: date, calibration_from: date, policy: PropensityPolicy, as_of: date
+) -> TrainedModel | Refusal:
     """Train and judge a model, or say why not.
 
     Args:
         task: rows with labels whose windows have closed.
-        test_from, calibration_from: where the folds begin.
+        test_from: first date of the test fold.
+        calibration_from: first date of the calibration fold.
         policy: sizes and limits.
         as_of: the date of the training data.
     """
@@ -120,7 +123,9 @@ def train(task: Task, test_from: date, calibration_from: date, policy: Propensit
     probability = calibrated(calibrator, _scored(candidate, folds.fitting, folds.test, features))
     rule, naive = _naive(task, folds)
     metrics = _metrics(outcome, probability, naive, _window(folds.test), task, folds.test)
-    is_better, verdict = judge(evaluation.figures(outcome, probability), evaluation.figures(outcome, naive), rule, policy)
+    is_better, verdict = judge(
+        evaluation.figures(outcome, probability), evaluation.figures(outcome, naive), rule, policy
+    )
     before = rows.filter(pl.col("at") < test_from)
     fill = medians(before, features)
     neutral = list(fill.values())
@@ -136,7 +141,8 @@ def train(task: Task, test_from: date, calibration_from: date, policy: Propensit
         "naive_rule": rule,
         "settings": dict(task.settings),
     }
-    card = model_card(task.description, parameters, metrics, verdict, losses, [_window(f) for f in (folds.fitting, folds.calibration, folds.test)], rows)
+    windows = [_window(fold) for fold in (folds.fitting, folds.calibration, folds.test)]
+    card = model_card(task.description, parameters, metrics, verdict, losses, windows, rows)
     return TrainedModel(name, as_of, parameters, metrics, card, is_better, verdict, final)
 
 
@@ -157,7 +163,10 @@ def judge(
     if model["auc"] <= naive["auc"] or model["brier"] >= naive["brier"]:
         return False, f"no better than the naive rule out of time: {against}"
     if model["ece"] > policy.max_calibration_error:
-        return False, f"not calibrated out of time: mean gap {model['ece']:.3f}, allowed {policy.max_calibration_error}; {against}"
+        return (
+            False,
+            f"not calibrated out of time: mean gap {model['ece']:.3f}, allowed {policy.max_calibration_error}; {against}",
+        )
     return True, f"better than the naive rule out of time: {against}; mean calibration gap {model['ece']:.3f}"
 
 
@@ -219,4 +228,5 @@ def _labels(rows: pl.DataFrame) -> Vector:
 
 
 def _window(rows: pl.DataFrame) -> str:
-    return f"{rows['at'].min()}..{rows['at'].max()}"
+    dates: list[date] = [rows["at"].min(), rows["at"].max()]  # type: ignore[list-item]
+    return "..".join(day.isoformat() for day in dates)

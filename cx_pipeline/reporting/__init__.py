@@ -1,6 +1,8 @@
 """Reporting: what analysts and management read.
 
-Purpose: the published snapshot, which readers meet instead of the warehouse's lock.
-Reads: every table of every step. Writes: `published/<run>/`, `reporting.published_tables`.
-Belongs here: publishing, reports. Does not belong here: figures (`metrics` and the model rooms make them).
+Purpose: the published snapshot, which readers meet instead of the warehouse's lock; the scorecard; the report page.
+Reads: every table of every step. Writes: `published/<run>/`, `reports/<run>/`, `reporting.scorecard`, `reporting.published_tables`,
+`reporting.report_pages`.
+Belongs here: publishing, the choice of figures and charts that everyone sees. Does not belong here: how a figure is made (`metrics`
+and the model rooms make them).
 """

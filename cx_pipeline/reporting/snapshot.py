@@ -38,15 +38,30 @@ def publish(folder: Path, name: str, tables: Sequence[Table], export: Callable[[
         tables: what is written, as `<step>/<table>.parquet`.
         export: writes a table to a file and returns the number of rows.
     """
+
+    def fill(partial: Path) -> None:
+        for table in tables:
+            path = partial / table.step / f"{table.name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            export(table, path)
+            _flush(path)
+
+    publish_folder(folder, name, fill)
+
+
+def publish_folder(folder: Path, name: str, fill: Callable[[Path], None]) -> None:
+    """Have `folder/name` filled out of sight, then make it the current run: as `publish`, for any files.
+
+    Args:
+        folder: what holds the runs.
+        name: of the run, see `run_name`.
+        fill: writes the files into the folder it is given; it flushes those in subfolders itself.
+    """
     partial, final = folder / f"{name}.partial", folder / name
     for leftover in folder.glob("*.partial"):
         shutil.rmtree(leftover)
-    for table in tables:
-        path = partial / table.step / f"{table.name}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        export(table, path)
-        _flush(path)
-    partial.mkdir(parents=True, exist_ok=True)
+    partial.mkdir(parents=True)
+    fill(partial)
     for path in (*sorted(partial.iterdir()), partial):
         _flush(path)
     if final.exists():

@@ -33,10 +33,11 @@ TIME_ROLES = (
 )
 # Roles whose absence another role makes good.
 _DEFAULT_ROLES = {
-    "product.id": "record.id",
     "campaign.sent_at": "event.at",
     "campaign.responded_at": "event.at",
 }
+# What a record of a kind is known by where the channel has no number of its own for it: the record's id.
+_KNOWN_BY_RECORD = {("order", "order.id"), ("order_line", "order.id"), ("product", "product.id")}
 # Times that say how far the data reach; due, end and sending dates do not.
 _CLOCK_ROLES = ("event.at", "campaign.responded_at")
 
@@ -143,8 +144,7 @@ def records(prepared: nw.LazyFrame, channel: Channel, table: Table, policy: Stag
             if _is_castable(channel, source, column.engine_type):
                 parts.append(f"__{column.name}_{len(parts)}")
                 sources[parts[-1]], types[parts[-1]] = source, column.engine_type
-        # An order without an order number is known by its record.
-        by_record = [nw.col("__record_id")] if role == "order.id" else []
+        by_record = [nw.col("__record_id")] if (channel.kind, role) in _KNOWN_BY_RECORD else []
         columns[column.name] = _first([*map(nw.col, parts), *by_record])
     typed = try_cast(prepared.with_columns(nw.col(source).alias(name) for name, source in sources.items()), types)
     schema = lazy(table.empty()).collect_schema()

@@ -19,6 +19,7 @@ from cx_pipeline.value import plots, scoring, summaries, training
 from cx_pipeline.value.policy import ValuePolicy
 
 TABLES = load_step("value")
+MODELS = (training.MODEL,)
 
 
 def _days(run: Run, timeline: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:

@@ -19,6 +19,8 @@ from cx_pipeline.value.lognormal import LogNormalValue, fit_lognormal
 from cx_pipeline.value.pareto_nbd import ParetoNBD, fit_pareto_nbd
 from cx_pipeline.value.summaries import DAYS_PER_WEEK, column, history, mean_order_value
 
+_MAX_MEAN_RATIO = 2.0
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -90,7 +92,8 @@ class Buying:
 def fit_buying(rows: pl.DataFrame, cutoff: date, *, max_rows: int) -> Buying:
     """Fit both models on a summary of all customers with an order, as known at the cut-off.
 
-    Gamma-Gamma is taken only where its expectations exist (q > 1), log-normal shrinkage else.
+    Gamma-Gamma is taken only where its expectations exist (q > 1) and their mean is not far above what was seen (q just above 1
+    adds a tail that nobody bought), log-normal shrinkage else.
     """
     x, t_x, age = history(rows, cutoff)
     count, _ = fit_pareto_nbd(x, t_x, age, max_rows=max_rows)
@@ -98,6 +101,6 @@ def fit_buying(rows: pl.DataFrame, cutoff: date, *, max_rows: int) -> Buying:
     has_value = value > 0
     if has_value.any():
         spend, _ = fit_gamma_gamma(n_orders[has_value], value[has_value], max_rows=max_rows)
-        if spend.is_usable:
+        if spend.is_usable and spend.mean <= _MAX_MEAN_RATIO * float(value[has_value].mean()):
             return Buying(count, spend)
     return Buying(count, fit_lognormal(n_orders, column(rows, "log_value"), column(rows, "log_value_squared")))

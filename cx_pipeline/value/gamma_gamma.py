@@ -33,6 +33,11 @@ class GammaGamma:
         """Whether expectations exist: q > 1."""
         return self.q > 1
 
+    @property
+    def mean(self) -> float:
+        """Mean order value of the population; only where `is_usable`."""
+        return self.p * self.v / (self.q - 1)
+
     def log_likelihood(self, n_orders: Array, mean_value: Array) -> Array:
         """Log-likelihood of mean order values over n_orders orders each, shape (n,); both positive."""
         from scipy.special import gammaln
@@ -73,6 +78,11 @@ def fit_gamma_gamma(n_orders: Array, mean_value: Array, *, max_rows: int = 100_0
         max_rows: most distinct rows to look at (see `likelihood.counted`).
     """
     (orders, means), n = counted((n_orders, mean_value), max_rows)
+
+    @property
+    def mean(self) -> float:
+        """Mean order value of the population; only where `is_usable`."""
+        return self.p * self.v / (self.q - 1)
 
     def log_likelihood(parameters: Array) -> float:
         return float(np.dot(n, GammaGamma(*parameters).log_likelihood(orders, means)))

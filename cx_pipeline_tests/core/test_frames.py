@@ -7,7 +7,7 @@ from decimal import Decimal
 import narwhals as nw
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cx_pipeline.core.errors import EngineError
@@ -43,6 +43,11 @@ CASTS = {
     "whole number to text": ([1, None], "VARCHAR", ["1", None]),
     "date to time": ([date(2024, 1, 31), None], "TIMESTAMP", [datetime(2024, 1, 31), None]),
     "time to date": ([datetime(2024, 1, 31, 23, 59), None], "DATE", [date(2024, 1, 31), None]),
+    "time to text": (
+        [datetime(2024, 1, 31, 10), datetime(2024, 1, 31, 10, 0, 0, 500_000), datetime(2024, 1, 31, 10, 0, 0, 20), None],
+        "VARCHAR",
+        ["2024-01-31 10:00:00", "2024-01-31 10:00:00.5", "2024-01-31 10:00:00.00002", None],
+    ),
     "date to text": ([date(2024, 1, 31), None], "VARCHAR", ["2024-01-31", None]),
 }  # fmt: skip
 
@@ -118,6 +123,7 @@ def test_polars_types_when_asked_then_they_are_those_of_the_engine() -> None:
     assert list(found.values()) == [polars_type(kind) for kind in kinds]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_quoting_when_a_name_or_text_is_anything_then_the_engine_gives_it_back(text: str) -> None:
     with Warehouse(None) as warehouse:

@@ -88,11 +88,31 @@ def test_link_when_a_channel_is_duplicate_free_then_no_edge_within_it(model: Mod
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_link_when_records_arrive_in_another_order_then_the_same_clusters(model: Model) -> None:
+def test_link_when_records_arrive_in_another_order_then_the_same_model_and_clusters(model: Model) -> None:
     people = population(80)
-    results = []
+    results, models = [], []
     for frame in (people, people.reverse()):
         records = records_of(frame)
         linkage = link(records, LinkagePolicy(model=model, n_random_pairs=50_000), frozenset())
         results.append(resolve(records.height, linkage.edges, NO_LINKS, ResolutionPolicy())["cluster"].to_list())
+        models.append(json.dumps(linkage.model, sort_keys=True))
     assert results[0] == results[1]
+    assert models[0] == models[1]
+
+
+def test_link_when_persons_and_organisations_are_mixed_then_each_sort_has_its_model_and_no_edge_between() -> None:
+    people = population(60).with_columns(pl.lit(None, dtype=pl.String).alias("organisation_name"))
+    firms = [
+        {"channel": channel, "record_id": f"firm-{i}-{channel}", "organisation_name": f"{word} {trade}", "email": None}
+        | {"address_city": "bonn", "address_postcode": f"{10000 + i}", "given_name": None, "surname": None}
+        for i, (word, trade) in enumerate([("nord", "bau"), ("alpha", "druck"), ("elbe", "glas"), ("delta", "holz")])
+        for channel in ("crm", "shop")
+    ]
+    records = records_of(pl.concat([people.drop("person"), pl.DataFrame(firms)], how="diagonal_relaxed"))
+    linkage = link(records, LinkagePolicy(n_random_pairs=50_000), frozenset())
+    assert set(linkage.model["identity"]) == {"model", "persons", "organisations"}
+    is_firm = records["organisation_name"].is_not_null().to_numpy()
+    left, right = linkage.edges["left"].to_numpy(), linkage.edges["right"].to_numpy()
+    assert (is_firm[left] == is_firm[right]).all()
+    cluster = resolve(records.height, linkage.edges, NO_LINKS, ResolutionPolicy())["cluster"].to_numpy()
+    assert len(set(cluster[is_firm].tolist())) == 4

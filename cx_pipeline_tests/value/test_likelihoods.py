@@ -86,8 +86,8 @@ def test_pareto_nbd_likelihood_when_integrated_numerically_then_equal(x: float, 
     dead, _ = quad(lambda u: s * (alpha + u) ** -(r + x) * (beta + u) ** -(s + 1), t_x, age, epsabs=0)
     alive = (alpha + age) ** -(r + x) * (beta + age) ** -s
     head = gammaln(r + x) - gammaln(r) + r * np.log(alpha) + s * np.log(beta)
-    assert PARETO.log_likelihood(*arrays((x, t_x, age)))[0] == pytest.approx(head + np.log(alive + dead), rel=1e-9)
-    assert PARETO.p_alive(*arrays((x, t_x, age)))[0] == pytest.approx(alive / (alive + dead), rel=1e-9)
+    assert PARETO.log_likelihood(*arrays((x, t_x, age)))[0] == pytest.approx(head + np.log(alive + dead), abs=1e-5)
+    assert PARETO.p_alive(*arrays((x, t_x, age)))[0] == pytest.approx(alive / (alive + dead), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -162,13 +162,14 @@ def test_gamma_gamma_when_q_is_below_one_then_not_usable() -> None:
     assert not GammaGamma(2.0, 0.9, 5.0).is_usable
 
 
-def test_fit_gamma_gamma_on_values_without_a_mean_then_not_usable_or_positive() -> None:
+def test_fit_gamma_gamma_on_values_without_a_mean_then_not_usable_and_shrinkage_is() -> None:
     random = np.random.default_rng(3)
-    values = random.pareto(0.7, 2000) + 1
-    model, _ = fit_gamma_gamma(np.ones(2000), values)
+    values = random.gamma(6.0, 1 / random.gamma(0.7, 1 / 5.0, (2000, 1)), (2000, 2))
+    two, logs = np.full(2000, 2.0), np.log(values)
+    model, _ = fit_gamma_gamma(two, values.mean(axis=1))
     assert not model.is_usable
-    shrunk = fit_lognormal(np.ones(2000), np.log(values), np.log(values) ** 2)
-    mean, square, within = shrunk.value_moments(np.ones(2000), np.log(values))
+    shrunk = fit_lognormal(two, logs.sum(axis=1), (logs**2).sum(axis=1))
+    mean, square, within = shrunk.value_moments(two, logs.sum(axis=1))
     for figures in (mean, square, within):
         assert np.isfinite(figures).all()
         assert (figures > 0).all()
