@@ -134,6 +134,7 @@ def features(
     bought = kept(known.bought_products(lines, orders, products, xref, run.as_of), "profile_bought_products")
     counted = known.customer_days(events_of_customers, orders, bought, xref, run.as_of)
     days = {source: kept(rows, f"profile_days_of_{source}") for source, rows in counted.items()}
+    run.warehouse.drop_temporary("profile_bought_products")
     cutoffs = run.warehouse.frame(known.cutoffs(run.as_of, policy))
     return known.features(days, kept(known.panel(days, cutoffs, policy), "profile_panel"))
 

@@ -219,8 +219,7 @@ def features(days: Mapping[str, nw.LazyFrame[Any]], panel: nw.LazyFrame[Any]) ->
     """
     totals = panel
     for source in SOURCES:
-        seen = _totals(days[source], panel, source).rename({"customer_id": "owner", "as_of": "seen_as_of"})
-        totals = totals.join(seen, left_on=["customer_id", "as_of"], right_on=["owner", "seen_as_of"], how="left")
+        totals = totals.join(_totals(days[source], panel, source), on=["customer_id", "as_of"], how="left")
     added = [
         name
         for measures in SOURCES.values()

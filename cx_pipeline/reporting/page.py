@@ -33,7 +33,8 @@ nav{margin:12px 0 0}nav a{color:var(--accent);text-decoration:none;margin-right:
 .tile b{display:block;font-size:22px;font-weight:600}.tile span,.tile small{display:block;color:var(--soft)}
 .tile small.up,.tile small.down{color:var(--ink)}.tile.none b{color:var(--soft);font-size:15px;font-weight:400}
 section{margin:20px 0;padding:20px 24px}section h2{margin:0 0 4px;font-size:18px}section>p{margin:0 0 14px;color:var(--soft)}
-.chart{overflow-x:auto}.chart svg{max-width:100%;height:auto}
+.chart{overflow-x:auto}.chart svg{max-width:100%;height:auto;overflow:visible}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(430px,100%),1fr));gap:8px 32px}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;margin-top:12px;font-size:13px}
 th{text-align:left;font-weight:600;color:var(--soft)}th,td{padding:6px 10px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}footer{color:var(--soft);padding:0 32px 40px;max-width:1120px;margin:0 auto}
@@ -126,7 +127,7 @@ def _section(part: Section) -> str:
     table = _table(part.rows) if not part.rows.is_empty() else ""
     return (
         f'<section id="{html.escape(part.name)}"><h2>{html.escape(part.title)}</h2>'
-        f"<p>{html.escape(part.lead)}</p>{nothing}{chart}{table}</section>"
+        f'<p>{html.escape(part.lead)}</p>{nothing}<div class="pair">{chart}{table}</div></section>'
     )
 
 

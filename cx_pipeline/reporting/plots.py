@@ -35,7 +35,7 @@ def rates_by_month(attrition: pl.DataFrame, acquisition: pl.DataFrame) -> str | 
     base = alt.Chart(both.sort("what", "starts_on")).encode(
         x=alt.X("yearmonth(starts_on):T", title=None), color=alt.Color("what:N", title=None)
     )
-    axis = alt.Axis(format=".0%")
+    axis = alt.Axis(format=".1%")
     area = base.mark_area(opacity=0.15).encode(y=alt.Y("rate_low:Q", title=None, axis=axis), y2="rate_high:Q")
     line = base.mark_line(point=True).encode(y="rate:Q")
     return render((area + line).properties(title="Attrition and acquisition by month", width=WIDTH, height=HEIGHT))
