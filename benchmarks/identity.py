@@ -74,12 +74,16 @@ def _case(path: str, model: str) -> str:
         *(pl.col(field).cast(pl.String).alias(column) for field, column in FIELDS.items() if field in data.columns),
     )
     identifiers = [
-        parties.select("channel", "record_id").with_columns(pl.lit(namespace).alias("namespace"), data[field].alias("value"))
+        parties.select("channel", "record_id").with_columns(
+            pl.lit(namespace).alias("namespace"), data[field].alias("value")
+        )
         for field, namespace in IDENTIFIERS.items()
         if field in data.columns
     ]
     started = time.perf_counter()
-    records = number_records(to_polars(standardise(lazy(parties))), pl.concat(identifiers).drop_nulls() if identifiers else None)
+    records = number_records(
+        to_polars(standardise(lazy(parties))), pl.concat(identifiers).drop_nulls() if identifiers else None
+    )
     linkage = link(records, LinkagePolicy(model=model), frozenset())  # type: ignore[arg-type]
     nothing = pl.DataFrame(schema={"left": pl.Int64, "right": pl.Int64})
     clusters = resolve(records.height, linkage.edges, nothing, ResolutionPolicy())
@@ -101,7 +105,9 @@ def quality(cluster: pl.Series, truth: pl.Series) -> dict[str, Any]:
     hits = pairs(["cluster", "truth"])
     precision, recall = hits / max(pairs(["cluster"]), 1), hits / max(pairs(["truth"]), 1)
     cells = both.group_by("cluster", "truth").len("n")
-    cells = cells.with_columns(pl.col("n").sum().over("cluster").alias("n_cluster"), pl.col("n").sum().over("truth").alias("n_truth"))
+    cells = cells.with_columns(
+        pl.col("n").sum().over("cluster").alias("n_cluster"), pl.col("n").sum().over("truth").alias("n_truth")
+    )
     b_precision, b_recall = (
         float((cells["n"] ** 2 / cells[side]).sum()) / both.height for side in ("n_cluster", "n_truth")
     )

@@ -603,6 +603,20 @@ def docs(
     typer.echo(f"wrote {path}")
 
 
+@app.command()
+def bench(name: Annotated[str, typer.Argument(help="A file of benchmarks/, without .py.")]) -> None:
+    """A benchmark of `benchmarks/`: ours and the peers in one run, as one table. Needs the source checkout."""
+    import runpy
+
+    from cx_pipeline.core.contract import nearest
+
+    folder = Path(__file__).parents[1] / "benchmarks"
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    if name not in names:
+        raise ConfigurationError(Problem(f"there is no benchmark `{name}`", "benchmarks", remedy=nearest(name, names)))
+    runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
+
+
 logging.getLogger("dagster").setLevel(logging.CRITICAL)
 
 if __name__ == "__main__":

@@ -1,105 +1,256 @@
-"""The definitions: every asset is grouped, owned, described and checked; a broken contract disables its own channel only."""
+from __future__ import annotations
 
+import json
 import os
-import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from cx_pipeline import automation
+from cx_pipeline.automation import NIGHTLY, alert, sensors
 from cx_pipeline.core.assets import CONTRACT_CHECK, TRAINS_TAG
+from cx_pipeline.core.errors import ConfigurationError
 from cx_pipeline.core.settings import AlertPolicy, Environment
-from cx_pipeline.core.steps import STEPS
-from cx_pipeline.definitions import build, contents
+from cx_pipeline.core.workspace import TRAINING_JOB
+from cx_pipeline.definitions import build
+from cx_pipeline_tests.tiny_company import NEWSLETTER, REGISTER, SHOP, contract, write_contract
 
-ROOT = Path(__file__).parents[1]
-SNAPSHOT = Path(__file__).with_name("asset_keys.txt")
+SNAPSHOT = Path(__file__).parent / "asset_keys.txt"
+UPDATE = "UPDATE_SNAPSHOTS"
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
-    shutil.copytree(ROOT / "examples/complete_journey/channels", data / "channels")
-    return Environment.read({"CX_DATA_DIR": str(data)})
+def environment(root: Path) -> Environment:
+    return Environment.read({"CX_DATA_DIR": str(root)})
 
 
 @pytest.fixture(scope="module")
-def graph(environment):
-    return build(environment).resolve_asset_graph()
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """The definitions of a data directory without channels: the rooms alone."""
+    return build(environment(tmp_path_factory.mktemp("bare")))
 
 
-def test_assets_when_listed_then_they_are_those_of_the_snapshot(graph):
-    keys = "".join(f"{key.to_user_string()}\n" for key in sorted(graph.get_all_asset_keys()))
-    if os.environ.get("UPDATE_SNAPSHOTS"):
-        SNAPSHOT.write_text(keys, encoding="utf-8")
-    assert keys == SNAPSHOT.read_text(encoding="utf-8"), (
-        "public asset keys changed; if that is meant: UPDATE_SNAPSHOTS=1 .venv/bin/pytest cx_pipeline_tests/test_definitions.py"
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """The definitions of a company with three good channels and two broken ones."""
+    root = tmp_path_factory.mktemp("company")
+    for document in (REGISTER, SHOP, NEWSLETTER):
+        write_contract(root, document)
+    write_contract(root, contract("leaflets", "campaign_contacts", {"no": {"role": "record.id"}}))
+    (root / "channels" / "call centre.v2.yaml").write_text("a: b: c\n", encoding="utf-8")
+    (root / "settings.yaml").write_text("company: {time_zone: Asia/Tokyo}\n", encoding="utf-8")
+    return build(environment(root))
+
+
+def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+def is_broken(spec: dg.AssetSpec) -> bool:
+    return spec.tags.get("contract") == "broken"
+
+
+def keys_of_job(definitions: dg.Definitions, job: str) -> set[str]:
+    return {key.to_user_string() for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys}
+
+
+def blocking_checks(definitions: dg.Definitions) -> set[tuple[str, str]]:
+    graph = definitions.resolve_asset_graph()
+    return {
+        (key.asset_key.to_user_string(), key.name)
+        for key in graph.asset_check_keys
+        if graph.get_check_spec(key).blocking
+    }
+
+
+def test_definitions_when_built_then_they_load(bare: dg.Definitions, company: dg.Definitions) -> None:
+    for definitions in (bare, company):
+        dg.Definitions.validate_loadable(definitions)
+
+
+def test_asset_keys_when_compared_with_the_snapshot_then_they_are_the_same(bare: dg.Definitions) -> None:
+    keys = sorted(specs(bare))
+    if os.environ.get(UPDATE):
+        SNAPSHOT.write_text("\n".join(keys) + "\n", encoding="utf-8")
+    known = SNAPSHOT.read_text(encoding="utf-8").split()
+    assert keys == known, (
+        f"asset keys are public: gone {sorted(set(known) - set(keys))}, new {sorted(set(keys) - set(known))}. If that is meant, "
+        f"run `{UPDATE}=1 .venv/bin/pytest cx_pipeline_tests/test_definitions.py` and say so in CHANGELOG.md"
     )
 
 
-def test_assets_when_looked_at_then_each_has_group_owner_grain_and_columns(graph):
-    faults = []
-    for key in sorted(graph.get_all_asset_keys()):
-        node = graph.get(key)
-        faults += [f"{key}: no group of a room"] * (node.group_name not in STEPS)
-        faults += [f"{key}: group and key prefix differ"] * (node.group_name != key.path[0])
-        faults += [f"{key}: no owner"] * (not node.owners)
-        faults += [f"{key}: the description does not begin with the grain"] * (
-            not (node.description or "").startswith(("One row", "Lines", "A basket")) and "One row" not in (node.description or "")[:200]
-        )
-        faults += [f"{key}: columns are not shown"] * ("dagster/column_schema" not in node.metadata)
-    assert not faults, "\n".join(faults)
+def test_assets_when_shown_then_each_has_group_owner_grain_columns_and_a_blocking_contract_check(
+    company: dg.Definitions,
+) -> None:
+    blocking = blocking_checks(company)
+    found = specs(company)
+    assert "staging/channel_register" in found
+    for name, spec in found.items():
+        assert spec.group_name == name.partition("/")[0], name
+        assert spec.owners, name
+        if is_broken(spec):
+            continue
+        assert (spec.description or "").startswith("One row"), name
+        schema = spec.metadata["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchema), name
+        assert schema.columns, name
+        assert spec.metadata["dagster/table_name"] == name.replace("/", "."), name
+        assert (name, CONTRACT_CHECK) in blocking, name
 
 
-def test_assets_when_looked_at_then_each_has_a_blocking_contract_check(graph):
-    checked = {key.asset_key for key in graph.asset_check_keys if key.name == CONTRACT_CHECK}
-    assert set(graph.get_all_asset_keys()) == checked
-    assert all(graph.get_check_spec(key).blocking for key in graph.asset_check_keys if key.name == CONTRACT_CHECK)
-
-
-def test_checks_when_named_then_each_is_a_statement_with_a_description(graph):
+def test_checks_when_shown_then_each_has_a_statement_for_a_name_and_says_what_it_means(company: dg.Definitions) -> None:
+    graph = company.resolve_asset_graph()
     for key in graph.asset_check_keys:
         assert key.name.count("_") >= 1, key
         assert graph.get_check_spec(key).description, key
+    assert len(graph.asset_check_keys) > len(specs(company))
 
 
-def test_publishing_when_reached_then_every_other_table_lies_before_it(graph):
+def test_publishing_when_reached_then_every_other_table_lies_before_it(company: dg.Definitions) -> None:
+    graph = company.resolve_asset_graph()
     last = dg.AssetKey(["reporting", "published_tables"])
     before = graph.get(last).parent_keys
     # What is made of the snapshot, like the report page, comes after it.
-    missing = {key for key in graph.get_all_asset_keys() if key not in before | {last} and last not in graph.get_ancestor_asset_keys(key)}
-    assert not missing, f"published before these are checked: {sorted(missing)}"
+    missing = {
+        key.to_user_string()
+        for key in graph.get_all_asset_keys() - {last} - before
+        if last not in graph.get_ancestor_asset_keys(key)
+    }
+    assert not missing
 
 
-def test_broken_contract_when_one_channel_has_it_then_the_others_stay_usable(environment, tmp_path):
-    shutil.copytree(environment.data.channels, tmp_path / "channels")
-    path = tmp_path / "channels" / "coupon_desk.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("campaign_response", "campaign_responce", 1), encoding="utf-8")
-    found = contents(Environment.read({"CX_DATA_DIR": str(tmp_path)}))
-    assert [channel.name for channel in found.broken] == ["coupon_desk"]
-    assert len(found.channels) == 4
-    broken = build(Environment.read({"CX_DATA_DIR": str(tmp_path)})).resolve_asset_graph()
-    shown = [broken.get(key).description or "" for key in broken.get_all_asset_keys() if "coupon_desk" in key.path[-1]]
-    assert any("campaign_responce" in text and "did you mean `campaign_response`?" in text for text in shown)
+def test_a_channel_when_its_contract_is_broken_then_its_asset_says_why_and_the_others_are_usable(
+    company: dg.Definitions,
+) -> None:
+    found = specs(company)
+    broken = {name: spec for name, spec in found.items() if is_broken(spec)}
+    assert len(broken) == 2
+    leaflets = broken["staging/channel_leaflets"].description or ""
+    assert "channels/leaflets.yaml: schema[0].customProperties[0].value" in leaflets
+    assert "did you mean `campaign_contact`?" in leaflets
+    (odd,) = broken.keys() - {"staging/channel_leaflets"}
+    assert odd.startswith("staging/channel_call_centre_v2_")
+    assert "channels/call centre.v2.yaml: line 1" in (broken[odd].description or "")
+    graph = company.resolve_asset_graph()
+    published = dg.AssetKey(["reporting", "published_tables"])
+    assert {"staging/channel_shop", "staging/channel_register", "staging/channel_shop_rejected"} <= found.keys()
+    for name in broken:
+        assert dg.AssetKey(name.split("/")) in graph.get(published).parent_keys, (
+            "nothing is published beside a broken contract"
+        )
 
 
-def test_jobs_when_resolved_then_training_trains_and_the_night_does_everything(environment, graph):
-    definitions = build(environment)
-    nightly = definitions.resolve_job_def(automation.NIGHTLY).asset_layer.selected_asset_keys
-    training = definitions.resolve_job_def(automation.TRAINING_JOB).asset_layer.selected_asset_keys
-    assert set(nightly) == set(graph.get_all_asset_keys())
-    assert training
-    assert all(TRAINS_TAG in graph.get(key).tags for key in training)
+def test_a_broken_channel_when_materialised_then_the_run_fails_with_the_contracts_error(
+    company: dg.Definitions,
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = company.resolve_job_def(NIGHTLY).execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["staging", "channel_leaflets"])], raise_on_error=False
+        )
+        assert not result.success
+        (event,) = result.get_step_failure_events()
+        data = event.step_failure_data.user_failure_data
+    assert data is not None
+    assert "did you mean `campaign_contact`?" in (data.description or "")
 
 
-def test_schedule_when_the_company_has_a_time_zone_then_the_night_begins_there(environment, tmp_path):
-    shutil.copytree(environment.data.channels, tmp_path / "channels")
-    (tmp_path / "settings.yaml").write_text("company: {time_zone: Europe/Berlin}\n", encoding="utf-8")
-    schedule = automation.schedules(Environment.read({"CX_DATA_DIR": str(tmp_path)}))[0]
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "Europe/Berlin")
+def test_jobs_when_selected_then_the_night_runs_everything_and_training_what_is_tagged(company: dg.Definitions) -> None:
+    found = specs(company)
+    assert keys_of_job(company, NIGHTLY) == found.keys()
+    trained = {name for name, spec in found.items() if TRAINS_TAG in spec.tags}
+    assert trained
+    assert keys_of_job(company, TRAINING_JOB) == trained
+    for job in (NIGHTLY, TRAINING_JOB):
+        assert company.resolve_job_def(job).executor_def is dg.in_process_executor
 
 
-def test_alert_when_a_run_fails_then_the_file_has_a_line_of_it(tmp_path):
-    automation.alert(tmp_path, AlertPolicy(), {"run_id": "r", "failed": ["staging__channel_crm"]})
-    assert (tmp_path / "reports" / "alerts.jsonl").read_text(encoding="utf-8") == '{"run_id": "r", "failed": ["staging__channel_crm"]}\n'
+def test_the_schedule_when_there_is_a_time_zone_then_it_is_two_at_night_there(
+    bare: dg.Definitions, company: dg.Definitions
+) -> None:
+    for definitions, zone in ((bare, "UTC"), (company, "Asia/Tokyo")):
+        schedule = definitions.resolve_schedule_def("nightly_at_two")
+        assert (schedule.cron_schedule, schedule.execution_timezone, schedule.job_name) == ("0 2 * * *", zone, NIGHTLY)
+
+
+def test_definitions_when_settings_are_wrong_then_they_do_not_load_and_say_why(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("staging: {tolerated_reject_rat: 1}\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="did you mean `tolerated_reject_rate`"):
+        build(environment(tmp_path))
+
+
+# --- failures are told ----------------------------------------------------------------------------------------------------
+
+
+def told(root: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (root / "reports" / "alerts.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_an_alert_when_a_file_is_configured_then_a_line_is_added_each_time(tmp_path: Path) -> None:
+    for run in ("1", "2"):
+        alert(tmp_path, AlertPolicy(), {"run_id": run})
+    assert told(tmp_path) == [{"run_id": "1"}, {"run_id": "2"}]
+
+
+def test_an_alert_when_nothing_is_configured_then_nobody_is_told(tmp_path: Path) -> None:
+    alert(tmp_path, AlertPolicy(webhook_url=None, file=None), {"run_id": "1"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """A webhook on this machine: its address, and what it was told."""
+    bodies: list[dict[str, object]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200 if self.path == "/good" else 500)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the standard library's
+            """Stay silent."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", bodies
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_alert_when_a_webhook_is_configured_then_it_is_told(
+    tmp_path: Path, webhook: tuple[str, list[dict[str, object]]]
+) -> None:
+    address, bodies = webhook
+    alert(tmp_path, AlertPolicy(webhook_url=f"{address}/good", file=None), {"run_id": "1"})
+    assert bodies == [{"run_id": "1"}]
+    with pytest.raises(OSError, match="500"):
+        alert(tmp_path, AlertPolicy(webhook_url=f"{address}/bad"), {"run_id": "2"})
+    assert told(tmp_path) == [{"run_id": "2"}], "the file has been told before the webhook failed"
+
+
+def test_the_sensor_when_a_run_has_failed_then_job_and_step_are_told(tmp_path: Path) -> None:
+    @dg.op
+    def breaks() -> None:
+        raise dg.Failure(description="it broke")
+
+    @dg.job(name=NIGHTLY)
+    def nightly() -> None:
+        breaks()
+
+    (sensor,) = sensors(environment(tmp_path))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = nightly.execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name=sensor.name,
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=result.get_run_failure_event(),
+        ).for_run_failure()
+        sensor(context)
+    (message,) = told(tmp_path)
+    assert (message["job"], message["run_id"], message["failed"]) == (NIGHTLY, result.run_id, ["breaks"])
+    assert "Steps failed: ['breaks']" in str(message["message"])

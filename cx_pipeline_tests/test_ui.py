@@ -49,12 +49,16 @@ def look(ui: Ui, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         window = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page: Any = window.new_page(viewport={"width": 1600, "height": 1100})
 
-        def open_page(path: str, wait_for: str, name: str) -> str:
+        def open_page(path: str, wait_for: str, name: str, click: str = "", height: int = 1100) -> str:
+            page.set_viewport_size({"width": 1600, "height": height})
             page.goto(ui.address + path, wait_until="domcontentloaded")
             page.get_by_text(wait_for).first.wait_for(state="visible", timeout=_WAIT_MS)
             skip = page.get_by_text("Skip", exact=True)
             if skip.count():
                 skip.first.dispatch_event("click")
+            if click:
+                page.get_by_text(click).last.click()
+                page.locator("img[src^='data:image/svg+xml']").first.wait_for(state="visible", timeout=_WAIT_MS)
             page.wait_for_timeout(2_500)
             page.screenshot(path=str(folder / f"{name}.png"))
             text: str = page.inner_text("body")
@@ -82,7 +86,7 @@ def test_groups_when_asked_for_then_every_table_stands_in_its_rooms_group(ui: Ui
 @pytest.mark.parametrize("step", ["staging", "identity", "profile"])
 def test_group_when_opened_then_its_tables_are_there(look: Callable[..., str], step: str) -> None:
     tables = sorted(load_step(step))
-    text = look(f"/locations/{_PLACE}/asset-groups/{step}", step, f"group_{step}")
+    text = look(f"/locations/{_PLACE}/asset-groups/{step}/list", tables[0], f"group_{step}", height=3000)
     assert [name for name in tables if name not in text] == []
 
 
@@ -107,8 +111,9 @@ def test_asset_when_its_checks_are_opened_then_the_contract_and_the_statements_a
     assert "Passed" in text
 
 
-def test_asset_when_its_events_are_opened_then_the_plot_is_drawn(look: Callable[..., str]) -> None:
-    text = look("/assets/identity/customer_xref?view=events", "plot", "asset_events")
+def test_asset_when_its_plot_is_opened_then_it_is_drawn(look: Callable[..., str]) -> None:
+    text = look("/assets/profile/customers?view=events", "[Show Markdown]", "asset_plot", click="[Show Markdown]")
+    assert "dagster/row_count" in text
     assert "preview" in text
 
 

@@ -111,7 +111,7 @@ def load_extract(
     """Read one landing file into typed and rejected rows.
 
     Empty and blank values are NULL in every format. Numbers: plain decimal notation, an exponent only where the column is no integer;
-    NaN and infinity are no numbers; integers must be whole (`1.0` is); decimals must not lose digits. Dates: ISO, YYYYMMDD, or a
+    NaN and infinity are no numbers; integers must be whole (`1.0` is); decimals are rounded to their scale. Dates: ISO, YYYYMMDD, or a
     timestamp at midnight, or the column's `format`. Timestamps: ISO, with offset or Z converted, without taken as of the file's zone; the
     result is the company's wall clock. A row is rejected by the first rule it breaks: structure, required columns that the file lacks,
     then column by column in the contract's order its type and its rules.
@@ -766,16 +766,9 @@ def _from_text(column: Column, text: str, fmt: ExtractFormat) -> str:
 
 
 def _decimal_from_text(kind: str, text: str) -> str:
-    """A number only where it keeps all its digits: the engine would round it."""
-    scale = int(kind[8:-1].split(",")[1])
-    plain = rf"{_BLANKS}[+-]?([\d_]+(\.\d{{0,{scale}}}0*)?|\.\d{{1,{max(scale, 1)}}}0*){_BLANKS}"
-    exact = f"TRY_CAST({text} AS DECIMAL(38, 19))"
-    # An exponent is rare; its digits are compared after both readings.
-    return (
-        f"CASE WHEN {_is(text, plain)} THEN TRY_CAST({text} AS {kind}) "
-        f"WHEN {_is(text, _NUMBER)} AND contains(lower({text}), 'e') THEN "
-        f"CASE WHEN TRY_CAST({exact} AS {kind}) = {exact} THEN TRY_CAST({exact} AS {kind}) END END"
-    )
+    """A number, rounded half away from zero to the decimal's scale: sums made of floats end in 0.30000000000000004."""
+    exponent = f"TRY_CAST(TRY_CAST({text} AS DOUBLE) AS {kind})"
+    return f"CASE WHEN {_is(text, _NUMBER)} THEN CASE WHEN contains(lower({text}), 'e') THEN {exponent} ELSE TRY_CAST({text} AS {kind}) END END"
 
 
 def _from_formatted_text(column: Column, text: str, fmt: ExtractFormat) -> str:
@@ -813,7 +806,7 @@ def _from_native(column: Column, source: _Source, fmt: ExtractFormat) -> str | N
     if wanted == "DOUBLE" and found in _FLOATS:
         return f"CASE WHEN isfinite({sql}) THEN CAST({sql} AS DOUBLE) END"
     if wanted.startswith("DECIMAL") and (
-        found in _SMALLER_WHOLE_TYPES or (found.startswith("DECIMAL") and _scale(found) <= _scale(wanted))
+        found in _SMALLER_WHOLE_TYPES or found in _FLOATS or found.startswith("DECIMAL")
     ):
         return f"TRY_CAST({sql} AS {wanted})"
     if wanted == found == "BOOLEAN" or wanted == found == "TIME":

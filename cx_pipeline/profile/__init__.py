@@ -2,6 +2,7 @@
 
 Purpose: one profile per customer: golden record with the source of each value, and everything that happened, over all channels.
 Reads: `staging.*`, `identity.*`, `channels.catalogue`. Writes: `profile.attribute_values`, `profile.customers`, `profile.timeline`,
-`profile.attribution_coverage`.
-Belongs here: survivorship, timeline, what is known of a customer. Does not belong here: who a record belongs to (`identity`), figures (`metrics`).
+`profile.attribution_coverage`, `profile.features`.
+Belongs here: survivorship, timeline, features: what is known of a customer, tonight and on past dates.
+Does not belong here: who a record belongs to (`identity`), figures of the company (`metrics`), predictions (the models' rooms).
 """

@@ -354,15 +354,14 @@ def _of_lines() -> dict[str, nw.Expr]:
 
 
 def _with_gaps(by_day: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
-    """Days since the last day with an order, on each day with an order but the first."""
-    active = nw.when(nw.col("n_orders") > 0).then(nw.col("day")).otherwise(None)
+    """Days since the last day with an order, on each day with an order but the first; days with returns alone lie in between."""
+    # A running maximum is NULL where its column is: 0 stands for days without an order.
+    active = nw.when(nw.col("n_orders") > 0).then(nw.col("day")).otherwise(0).alias("active_day")
     latest = nw.col("active_day").cum_max().over("customer_id", order_by="day").alias("latest_day")
-    before = nw.col("latest_day").shift(1).over("customer_id", order_by="day")
-    return (
-        by_day.with_columns(active.alias("active_day"))
-        .with_columns(latest)
-        .with_columns((nw.col("active_day") - before).alias("gap_days"))
-    )
+    before = nw.col("latest_day").shift(1).over("customer_id", order_by="day").fill_null(0).alias("day_before")
+    has_gap = (nw.col("active_day") > 0) & (nw.col("day_before") > 0)
+    gap = nw.when(has_gap).then(nw.col("active_day") - nw.col("day_before")).otherwise(0).alias("gap_days")
+    return by_day.with_columns(active).with_columns(latest).with_columns(before).with_columns(gap)
 
 
 def _firsts(rows: nw.LazyFrame[Any], column: str, measure: str) -> nw.LazyFrame[Any]:

@@ -44,6 +44,14 @@ def calibration_error(left: Flags, probability: Array) -> float:
     return float(np.mean([abs(predicted - actual) for predicted, actual in tenths(left, probability)]))
 
 
+def calibration_noise(probability: Array) -> float:
+    """The calibration error that a calibrated probability shows by chance alone, expected over what may happen."""
+    order = np.argsort(np.round(probability, _DECIMALS), kind="stable")
+    groups = [probability[members] for members in np.array_split(order, _N_GROUPS) if len(members)]
+    spread = [float(np.sqrt((group * (1 - group)).sum())) / len(group) for group in groups]
+    return float(np.sqrt(2 / np.pi) * np.mean(spread))
+
+
 def concordance(days: Array, is_event: Flags, risk: Array) -> float | None:
     """Harrell's C: how often who left earlier was given the higher risk; None where nobody left."""
     from lifelines.utils import concordance_index

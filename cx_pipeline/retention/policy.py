@@ -22,7 +22,7 @@ class RetentionPolicy:
         max_cox_rows: most rows that Cox is fitted on.
         max_residual_days: a longer median time left is not told.
         max_calibration_error: largest mean distance (0-1) of predicted from observed shares, over tenths of customers, that counts
-            as calibrated.
+            as calibrated, beyond what chance alone would show.
     """
 
     inactive_after_days: int = 0

@@ -226,6 +226,7 @@ def _figures(trial: Trial, hazard: Hazard, naive: Array | None, horizon_days: in
         both("auc", lambda risk: evaluation.auc(left, risk)),
         both("brier", lambda risk: evaluation.brier(left, risk)),
         both("calibration_error", lambda risk: evaluation.calibration_error(left, risk)),
+        Metric(window, f"calibration_noise_{days}", evaluation.calibration_noise(probability)),
         Metric(window, f"mean_probability_{days}", float(probability.mean()), float(left.mean())),
     ]
     if horizon_days >= JUDGED_DAYS:
@@ -263,18 +264,19 @@ def naive_probability(before: Subjects, now: Subjects, horizon_days: int) -> Arr
 def _verdict(figures: list[Metric], policy: RetentionPolicy) -> tuple[bool, str]:
     found = {metric.metric: metric for metric in figures}
     score, ranked = found[DECIDING_METRIC], found[f"auc_{JUDGED_DAYS}d"]
-    error = found[f"calibration_error_{JUDGED_DAYS}d"]
+    error = found[f"calibration_error_{JUDGED_DAYS}d"].value or 0.0
+    noise = found[f"calibration_noise_{JUDGED_DAYS}d"].value or 0.0
     if ranked.value is None or score.value is None:
         return False, "nobody left, or nobody stayed, in the window that it is judged on"
     if ranked.baseline is None or score.baseline is None:
         return False, "history is too short for the naive rule that it is judged beside"
     told = (
         f"over {JUDGED_DAYS} days AUC {ranked.value:.3f} against {ranked.baseline:.3f} of days on the clock alone, Brier score "
-        f"{score.value:.4f} against {score.baseline:.4f}, calibration error {error.value:.3f}"
+        f"{score.value:.4f} against {score.baseline:.4f}, calibration error {error:.3f} ({noise:.3f} by chance)"
     )
     faults = []
     if ranked.value <= ranked.baseline or score.value >= score.baseline:
         faults.append("it does not beat the naive rule")
-    if error.value is not None and error.value > policy.max_calibration_error:
+    if error > policy.max_calibration_error + noise:
         faults.append("it is not calibrated")
     return not faults, f"{told}; {' and '.join(faults)}" if faults else told

@@ -79,11 +79,6 @@ def fit_gamma_gamma(n_orders: Array, mean_value: Array, *, max_rows: int = 100_0
     """
     (orders, means), n = counted((n_orders, mean_value), max_rows)
 
-    @property
-    def mean(self) -> float:
-        """Mean order value of the population; only where `is_usable`."""
-        return self.p * self.v / (self.q - 1)
-
     def log_likelihood(parameters: Array) -> float:
         return float(np.dot(n, GammaGamma(*parameters).log_likelihood(orders, means)))
 

@@ -192,6 +192,7 @@ def test_features_when_a_customer_is_worked_out_by_hand_then_every_figure_is_rig
             {"card": "a", "event_at": day("2024-10-01T09:00"), "order_id": "1", "order_amount": Decimal(30), "order_discount": Decimal(10)},
             {"card": "a", "event_at": day("2024-10-11T09:00"), "order_id": "2", "order_amount": Decimal(20), "order_discount": None},
             {"card": "a", "event_at": day("2024-10-11T19:00"), "order_id": "3", "order_amount": Decimal(10), "order_discount": None},
+            {"card": "a", "event_at": day("2024-11-15T09:00"), "order_id": "gift", "order_amount": Decimal(0), "order_discount": None},
             {"card": "a", "event_at": day("2024-12-10T09:00"), "order_id": "4", "order_amount": Decimal(60), "order_discount": Decimal(30)},
             {"card": "a", "event_at": day("2024-12-20T09:00"), "order_id": "5", "order_amount": Decimal(-15), "order_discount": None},
         ],

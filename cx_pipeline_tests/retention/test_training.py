@@ -205,6 +205,13 @@ def test_calibration_error_when_probabilities_are_shares_then_zero() -> None:
     assert evaluation.brier(left, np.full(100, 0.5)) == 0.25
 
 
+def test_calibration_noise_when_simulated_then_the_error_of_a_calibrated_probability() -> None:
+    random = np.random.default_rng(1)
+    probability = random.uniform(0.05, 0.6, 200)
+    errors = [evaluation.calibration_error(random.random(200) < probability, probability) for _ in range(400)]
+    assert evaluation.calibration_noise(probability) == pytest.approx(np.mean(errors), rel=0.1)
+
+
 def test_drivers_when_three_raise_the_risk_then_told_the_strongest_first() -> None:
     facts = pl.DataFrame(
         {
