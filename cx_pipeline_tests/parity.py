@@ -59,7 +59,8 @@ def _comparable(frame: pl.DataFrame) -> pl.DataFrame:
 def spark_frame(session: Any, frame: pl.DataFrame) -> nw.LazyFrame:
     """A Polars frame as a Spark one."""
     columns = ", ".join(f"`{name}` {_spark_type(dtype)}" for name, dtype in frame.schema.items())
-    return nw.from_native(session.createDataFrame(frame.rows(), schema=columns))
+    made: nw.LazyFrame = nw.from_native(session.createDataFrame(frame.rows(), schema=columns))
+    return made
 
 
 def _spark_type(dtype: pl.DataType) -> str:

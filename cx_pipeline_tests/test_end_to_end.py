@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -120,10 +119,10 @@ def test_first_night_when_extracts_repeat_rows_then_each_is_staged_once_and_none
 
 def test_first_night_when_money_is_added_up_then_equal_to_the_extracts_to_the_cent(nights: Nights) -> None:
     tables = nights.tables["first"]
-    expected: Decimal = shop_rows()["amount"].sum()
+    expected = shop_rows()["amount"].sum()
     assert tables["staging.orders"]["order_amount"].sum() == expected
     coverage = tables["profile.attribution_coverage"].filter(pl.col("kind") == "order").to_dicts()[0]
-    without_card: Decimal = shop_rows().filter(pl.col("card").is_null())["amount"].sum()
+    without_card = shop_rows().filter(pl.col("card").is_null())["amount"].sum()
     assert coverage["amount"] == expected
     assert coverage["amount_unattributed"] == without_card > 0
     assert coverage["n_unattributed"] == 3

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 420, 200
 COLOUR = "#4f43dd"
+_LETTER_WIDTH = 6
 
 
 def render(chart: alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart) -> str:
@@ -45,8 +46,16 @@ def bars(data: pl.DataFrame, *, x: str, y: str, title: str, x_title: str = "", y
     return render(
         alt.Chart(data, title=title, width=WIDTH, height=HEIGHT)
         .mark_bar(color=COLOUR)
-        .encode(x=alt.X(f"{x}:N", sort=None, title=x_title or None), y=alt.Y(f"{y}:Q", title=y_title or None))
+        .encode(
+            x=alt.X(f"{x}:N", sort=None, title=x_title or None, axis=alt.Axis(labelAngle=_label_angle(data[x]))),
+            y=alt.Y(f"{y}:Q", title=y_title or None),
+        )
     )
+
+
+def _label_angle(labels: pl.Series) -> int:
+    """Level where the labels have room for it, else slanted."""
+    return 0 if sum(len(str(label)) + 2 for label in labels) * _LETTER_WIDTH < WIDTH else -45
 
 
 def lines(data: pl.DataFrame, *, x: str, y: str, title: str, y_title: str = "", colour: str | None = None) -> str:

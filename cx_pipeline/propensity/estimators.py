@@ -97,7 +97,7 @@ def fit(candidate: Candidate, x: Matrix, outcome: Vector) -> Any:
 
 def _one_thread() -> Any:
     """Trees this small are fitted faster by one thread than by several that wait for one another, above all on a busy machine."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1)
 

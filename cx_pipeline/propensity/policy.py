@@ -18,6 +18,7 @@ class PropensityPolicy:
         max_rows: most rows that a model is trained and tested on, the first ones in the order of hashed customer ids.
         leak_auc: a single feature that separates the outcomes better than this is taken for a leak; training is refused.
         max_calibration_error: largest mean gap between predicted and observed rates, out of time, of a model that is used.
+        max_chance_of_no_gain: largest share of bootstrap samples of the test rows in which the naive rule ranks as well.
         isotonic_from: rows of the rarer outcome from which calibration is isotonic; sigmoid below.
         order_columns: `channel.column` of numeric columns of order channels that say how was bought (coupons, app, ...); whether
             and how often they are not 0 becomes features of `coupon_response`.
@@ -33,6 +34,7 @@ class PropensityPolicy:
     max_rows: int = 300_000
     leak_auc: float = 0.95
     max_calibration_error: float = 0.05
+    max_chance_of_no_gain: float = 0.05
     isotonic_from: int = 1_000
     order_columns: tuple[str, ...] = ()
     max_offers: int = 10

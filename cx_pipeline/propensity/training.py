@@ -122,10 +122,14 @@ def train(
     outcome = _labels(folds.test)
     probability = calibrated(calibrator, _scored(candidate, folds.fitting, folds.test, features))
     rule, naive = _naive(task, folds)
-    metrics = _metrics(outcome, probability, naive, _window(folds.test), task, folds.test)
-    is_better, verdict = judge(
-        evaluation.figures(outcome, probability), evaluation.figures(outcome, naive), rule, policy
-    )
+    rate = float(_labels(pl.concat([folds.fitting, folds.calibration])).mean())
+    beside = {
+        "brier_of_rate": evaluation.brier(outcome, np.full_like(outcome, rate)),
+        "chance_of_no_gain": evaluation.chance_of_no_gain(outcome, probability, naive),
+    }
+    metrics = _metrics(outcome, probability, naive, beside, task, folds.test)
+    figures = {**evaluation.figures(outcome, probability), **beside}
+    is_better, verdict = judge(figures, evaluation.figures(outcome, naive), rule, policy)
     before = rows.filter(pl.col("at") < test_from)
     fill = medians(before, features)
     neutral = list(fill.values())
@@ -158,9 +162,21 @@ def choose(folds: Folds, features: Sequence[str]) -> tuple[Candidate, Vector, di
 def judge(
     model: Mapping[str, float], naive: Mapping[str, float], rule: str, policy: PropensityPolicy
 ) -> tuple[bool, str]:
-    """Whether a model may be used, and why: it ranks better and is nearer to the outcomes than the naive rule, and is calibrated."""
+    """Whether a model may be used, and why.
+
+    It ranks better than the naive rule, by more than chance; it is nearer to the outcomes than the naive rule and than the rate of
+    the rows before; and it is calibrated.
+
+    Args:
+        model: `evaluation.figures`, `brier_of_rate` and `chance_of_no_gain`.
+        naive: `evaluation.figures` of the naive rule.
+        rule: its name.
+        policy: limits.
+    """
     against = f"AUC {model['auc']:.3f} against {naive['auc']:.3f} of {rule}, Brier {model['brier']:.4f} against {naive['brier']:.4f}"
-    if model["auc"] <= naive["auc"] or model["brier"] >= naive["brier"]:
+    if model["chance_of_no_gain"] > policy.max_chance_of_no_gain:
+        return False, f"no better than the naive rule out of time, beyond chance: {against}"
+    if model["brier"] >= min(naive["brier"], model["brier_of_rate"]):
         return False, f"no better than the naive rule out of time: {against}"
     if model["ece"] > policy.max_calibration_error:
         return (
@@ -206,14 +222,25 @@ def _naive(task: Task, folds: Folds) -> tuple[str, Vector]:
 
 
 def _metrics(
-    outcome: Vector, probability: Vector, naive: Vector, window: str, task: Task, test: pl.DataFrame
+    outcome: Vector,
+    probability: Vector,
+    naive: Vector,
+    beside: Mapping[str, float],
+    task: Task,
+    test: pl.DataFrame,
 ) -> tuple[Metric, ...]:
+    window = _window(test)
     model, baseline = evaluation.figures(outcome, probability), evaluation.figures(outcome, naive)
     found = [Metric(window, name, value, baseline[name]) for name, value in model.items()]
     found += [
         Metric(window, f"auc_of_{name}", evaluation.auc(outcome, numbers(test, [name])[:, 0])) for name in task.naive
     ]
-    counts = {"base_rate": float(outcome.mean()), "n_rows": float(outcome.size), "n_events": float(outcome.sum())}
+    counts = {
+        **beside,
+        "base_rate": float(outcome.mean()),
+        "n_rows": float(outcome.size),
+        "n_events": float(outcome.sum()),
+    }
     found += [Metric(window, name, value) for name, value in counts.items()]
     return tuple(Metric(m.window, m.metric, _finite(m.value), _finite(m.baseline)) for m in found)
 

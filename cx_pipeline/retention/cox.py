@@ -39,13 +39,10 @@ class Cox:
     tail_rate: float
     schoenfeld_p: float | None = None
 
-    def cumulative_hazard(self, covariates: Array, days: Array) -> Array:
-        """Cumulative hazard until a time on the clock, shape (n,); arguments as in `DiscreteHazard.cumulative_hazard`."""
-        steps, heights = np.array(self.days), np.concatenate([[0.0], self.hazard])
-        at = heights[np.searchsorted(steps, days, side="right")]
-        beyond = np.maximum(days - steps[-1], 0.0) * self.tail_rate
+    def path(self, covariates: Array, until_days: float) -> Path:
+        """The cumulative hazard of each subject, to be read at any times; arguments as in `DiscreteHazard.path`."""
         log_ratio = np.clip(self._contributions(covariates).sum(axis=1), -_MAX_LOG_RATIO, _MAX_LOG_RATIO)
-        return np.asarray((at + beyond) * np.exp(log_ratio))
+        return Path(self, np.exp(log_ratio))
 
     def contributions(self, covariates: Array, elapsed_days: Array) -> Array:
         """What each covariate adds to the log hazard, against the average subject; shape (n, k)."""
@@ -63,6 +60,21 @@ class Cox:
         """The model that `parameters` described."""
         lists = ("names", "centre", "scale", "coefficients", "days", "hazard")
         return cls(**{**stored, **{name: tuple(stored[name]) for name in lists}})
+
+
+@dataclass(frozen=True)
+class Path:
+    """The baseline of a Cox model and each subject's ratio to it, shape (n,)."""
+
+    model: Cox
+    ratio: Array
+
+    def at(self, days: Array) -> Array:
+        """Cumulative hazard of each subject at a time of its own, shape (n,)."""
+        steps, heights = np.array(self.model.days), np.concatenate([[0.0], self.model.hazard])
+        at = heights[np.searchsorted(steps, days, side="right")]
+        beyond = np.maximum(days - steps[-1], 0.0) * self.model.tail_rate
+        return np.asarray((at + beyond) * self.ratio)
 
 
 def fit_cox(subjects: Subjects, max_rows: int) -> Cox:

@@ -47,6 +47,25 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Path:
+    """Cumulative hazards at the ends of the clock's periods, shape (n, periods + 1), the first column 0."""
+
+    heights: Array
+    clock: Clock
+
+    def at(self, days: Array) -> Array:
+        """Cumulative hazard of each subject at a time of its own, shape (n,): within a period it grows evenly."""
+        ends = np.concatenate([[0.0], self.clock.ends(self.heights.shape[1] - 1)])
+        period = np.clip(self.clock.period(days), 1, len(ends) - 1)
+        share = np.clip((days - ends[period - 1]) / (ends[period] - ends[period - 1]), 0.0, 1.0)
+        if self.clock.is_point:
+            share = np.where(period == 1, (days >= ends[1]).astype(np.float64), share)
+        who = np.arange(len(days))
+        before = self.heights[who, period - 1]
+        return np.asarray(before + share * (self.heights[who, period] - before))
+
+
+@dataclass(frozen=True)
 class DiscreteHazard:
     """A fitted hazard: coefficients of `_design`, scaling of covariates, the clock, the last period seen."""
 
@@ -58,41 +77,43 @@ class DiscreteHazard:
     clock: Clock
     last_period: int
 
-    def cumulative_hazard(self, covariates: Array, days: Array) -> Array:
-        """Cumulative hazard until a time on the clock, shape (n,).
+    def path(self, covariates: Array, until_days: float) -> Path:
+        """The cumulative hazard of each subject up to a time on the clock, to be read at any times before.
 
         Args:
             covariates: shape (n, k).
-            days: a time for each subject, shape (n,).
+            until_days: the latest time that will be asked for.
         """
+        from scipy.special import expit
+
         standard = self._standard(covariates)
-        until = self.clock.period(days)
-        ends = self.clock.ends(int(until.max(initial=1)))
-        starts = np.concatenate([[0.0], ends[:-1]])
-        total = np.zeros(len(days))
-        for period in range(1, len(ends) + 1):
-            share = np.clip((days - starts[period - 1]) / (ends[period - 1] - starts[period - 1]), 0.0, 1.0)
-            if period == 1 and self.clock.is_point:
-                share = (days >= ends[0]).astype(np.float64)
-            total -= share * np.log1p(-self._hazard(standard, period))
-        return np.asarray(total)
+        at_first, with_log, with_time = self.coefficients[:3]
+        plain, first, late = (standard @ part for part in self._effects())
+        n_periods = int(self.clock.period(np.array([until_days]))[0])
+        heights = np.zeros((len(standard), n_periods + 1))
+        for number in range(1, n_periods + 1):
+            period = min(number, self.last_period)
+            log_odds = (
+                self.intercept + with_log * np.log(period) + with_time * period / 12 + plain + late * np.log(period)
+            )
+            if period == 1:
+                log_odds = log_odds + at_first + first
+            heights[:, number] = heights[:, number - 1] - np.log1p(-np.minimum(expit(log_odds), _MAX_HAZARD))
+        return Path(heights, self.clock)
 
     def contributions(self, covariates: Array, elapsed_days: Array) -> Array:
         """What each covariate adds to the log odds of leaving in the present period, against the average subject; shape (n, k)."""
         standard = self._standard(covariates)
         period = np.minimum(self.clock.period(elapsed_days), self.last_period)[:, None].astype(np.float64)
-        plain, first, late = np.array(self.coefficients[3:]).reshape(3, -1)
+        plain, first, late = self._effects()
         return np.asarray(standard * (plain + first * (period == 1) + late * np.log(period)))
 
     def _standard(self, covariates: Array) -> Array:
         return np.asarray((covariates - np.array(self.centre)) / np.array(self.scale))
 
-    def _hazard(self, standard: Array, period: int) -> Array:
-        from scipy.special import expit
-
-        at = np.full(len(standard), min(period, self.last_period))
-        log_odds = self.intercept + _design(standard, at) @ np.array(self.coefficients)
-        return np.asarray(np.minimum(expit(log_odds), _MAX_HAZARD))
+    def _effects(self) -> Array:
+        """Coefficients of the covariates: plain, with [t = 1], with log t; shape (3, k)."""
+        return np.array(self.coefficients[3:]).reshape(3, -1)
 
     def parameters(self) -> dict[str, Any]:
         """As JSON values; `from_parameters` reads them."""

@@ -54,15 +54,12 @@ def median_residual(hazard: Hazard, subjects: Subjects, max_days: int) -> Array:
     """First day on which the probability to have stayed is at most one half, by halving; NaN beyond max_days. Shape (n,)."""
     low, high = np.zeros(subjects.rows.height), np.full(subjects.rows.height, float(max_days))
     elapsed = subjects.days("elapsed_days")
-    at = hazard.cumulative_hazard(subjects.covariates, elapsed)
-
-    def has_left(days: Array) -> Any:
-        return hazard.cumulative_hazard(subjects.covariates, elapsed + days) - at >= np.log(2)
-
-    is_ever = has_left(high)
+    path = hazard.path(subjects.covariates, float(elapsed.max(initial=0.0)) + max_days)
+    half = path.at(elapsed) + np.log(2)
+    is_ever = path.at(elapsed + high) >= half
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        left = has_left(middle)
+        left = path.at(elapsed + middle) >= half
         low, high = np.where(left, low, middle), np.where(left, middle, high)
     return np.where(is_ever, np.ceil(np.round(high, 3)), np.nan)
 

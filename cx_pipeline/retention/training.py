@@ -66,8 +66,8 @@ def hazard_of(stored: Mapping[str, Any]) -> Hazard:
 def survival(hazard: Hazard, subjects: Subjects, horizon_days: float) -> Array:
     """Probability to stay another horizon_days, given the days already survived on the clock; shape (n,)."""
     elapsed = subjects.days("elapsed_days")
-    grown = hazard.cumulative_hazard(subjects.covariates, elapsed + horizon_days)
-    return np.asarray(np.exp(np.minimum(hazard.cumulative_hazard(subjects.covariates, elapsed) - grown, 0.0)))
+    path = hazard.path(subjects.covariates, float(elapsed.max(initial=0.0)) + horizon_days)
+    return np.asarray(np.exp(np.minimum(path.at(elapsed) - path.at(elapsed + horizon_days), 0.0)))
 
 
 def train(cohorts: Cohorts, as_of: date, policy: RetentionPolicy) -> TrainedModel | None:

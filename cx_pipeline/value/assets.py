@@ -56,8 +56,8 @@ def model(run: Run, timeline: nw.LazyFrame[Any]) -> Mapping[str, Frame]:
         if trained:
             run.models.submit(trained, training.DECIDING_METRIC, higher_is_better=True)
     return {
-        "model_metrics": metric_rows(run.models, [training.MODEL], run.as_of),
-        "model_versions": version_rows(run.models, [training.MODEL], run.as_of),
+        "model_metrics": metric_rows(run.models, MODELS, run.as_of),
+        "model_versions": version_rows(run.models, MODELS, run.as_of),
     }
 
 

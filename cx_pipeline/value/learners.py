@@ -107,7 +107,7 @@ def fit_boosting(features: Array, revenue: Array, max_rows: int) -> Any:
         max_rows: most rows to train on; beyond, every k-th is taken.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     step = max(1, -(-len(revenue) // max_rows))
     trees = HistGradientBoostingRegressor(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cx_pipeline.value.buying import Buying
+from cx_pipeline.value.buying import Buying, Moments
 from cx_pipeline.value.likelihood import Array
 from cx_pipeline.value.policy import ValuePolicy
 from cx_pipeline.value.predictive import HIGH, LOW, Calibration, quantile
@@ -24,8 +24,8 @@ NO_MODEL = "too few customers have ordered for a model"
 FIGURES = ("expected_orders", "expected_revenue", "median_revenue", "revenue_low", "revenue_high", "clv")
 _DAYS_PER_YEAR = 365.0
 _DECIMALS = 4
-# Horizons are discounted in steps of this length, each at its middle.
-_STEP_DAYS = 91.0
+# Money is discounted in steps that end on these days; every horizon is among them.
+_STEP_ENDS_DAYS = (91, 182, 273, 365)
 
 
 def score(
@@ -75,19 +75,20 @@ def _scored(
     buying = Buying.from_parameters(stored["buying"])
     calibration = Calibration(**stored["calibration"])
     learnt_days = int(stored["horizon_days"])
-    learnt = buying.moments(rows, as_of, learnt_days)
+    moments = {days: buying.moments(rows, as_of, days) for days in sorted({*_STEP_ENDS_DAYS, learnt_days})}
     learner = Learner(str(stored["learner"]), tuple(stored["weights"]), trees)
-    correction = correction_of(learner.revenue(rows, learnt, as_of, learnt_days), learnt)
+    learnt = learner.revenue(rows, moments[learnt_days], as_of, learnt_days)
+    correction = correction_of(learnt, moments[learnt_days])
     p_alive = buying.p_alive(rows, as_of)
     frames = []
     for horizon in HORIZONS_DAYS:
-        moments = buying.moments(rows, as_of, horizon)
-        revenue = moments.revenue * correction
-        p_none = calibration.p_none(moments.p_none, correction)
-        variation = moments.variation * calibration.dispersion
+        found = moments[horizon]
+        revenue = found.revenue * correction
+        p_none = calibration.p_none(found.p_none, correction)
+        variation = found.variation * calibration.dispersion
         low, median, high = (quantile(q, revenue, variation, p_none) for q in (LOW, 0.5, HIGH))
-        clv = _discounted(buying, rows, as_of, horizon, policy) * correction * policy.margin_rate
-        figures = (moments.orders * correction, revenue, median, low, high, clv)
+        clv = _discounted(moments, horizon, policy.annual_discount_rate) * correction * policy.margin_rate
+        figures = (found.orders * correction, revenue, median, low, high, clv)
         frames.append(
             pl.DataFrame(
                 {
@@ -102,13 +103,12 @@ def _scored(
     return frames
 
 
-def _discounted(buying: Buying, rows: pl.DataFrame, as_of: date, horizon: int, policy: ValuePolicy) -> Array:
-    """The buying model's revenue over the horizon, discounted step by step, shape (n,)."""
-    total, before, begin = np.zeros(rows.height), np.zeros(rows.height), 0.0
-    while begin < horizon:
-        end = min(begin + _STEP_DAYS, float(horizon))
-        until = buying.moments(rows, as_of, end).revenue
+def _discounted(moments: Mapping[int, Moments], horizon_days: int, annual_rate: float) -> Array:
+    """The buying model's revenue over a horizon, discounted step by step, each at its middle; shape (n,)."""
+    total, before, begin = np.zeros(1), np.zeros(1), 0
+    for end in (days for days in _STEP_ENDS_DAYS if days <= horizon_days):
+        until = moments[end].revenue
         years = (begin + end) / 2 / _DAYS_PER_YEAR
-        total += np.maximum(until - before, 0.0) * (1 + policy.annual_discount_rate) ** -years
+        total = total + np.maximum(until - before, 0.0) * (1 + annual_rate) ** -years
         before, begin = until, end
     return total

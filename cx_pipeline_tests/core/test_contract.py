@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -47,7 +48,7 @@ def put(path: str, value: object) -> Callable[[Document], None]:
 
     def change(document: Document) -> None:
         *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-        target: Any = functools.reduce(lambda node, part: node[part], parents, document)
+        target = functools.reduce(operator.getitem, parents, cast(Any, document))
         if value is ...:
             del target[last]
         else:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import narwhals as nw
 import polars as pl
@@ -96,7 +97,7 @@ def test_native_when_an_engine_has_no_form_then_it_says_so() -> None:
 def test_to_polars_when_given_any_frame_then_it_is_in_memory() -> None:
     data = pl.DataFrame({"x": [1]})
     with Warehouse(None) as warehouse:
-        frames = [data, data.lazy(), lazy(data), nw.from_native(data), warehouse.frame(data)]
+        frames: list[Any] = [data, data.lazy(), lazy(data), nw.from_native(data), warehouse.frame(data)]
         assert all(to_polars(frame).equals(data) for frame in frames)
 
 

@@ -47,7 +47,7 @@ def trained(
 
 def fitted(max_iter: int = 3) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     features = np.linspace(0, 1, 120).reshape(-1, 2)
     with threadpool_limits(limits=1):

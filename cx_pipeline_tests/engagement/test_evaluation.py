@@ -92,7 +92,7 @@ def test_evaluation_when_shares_are_planned_then_the_plan_is_what_sizes_are_held
 
 
 def test_evaluation_when_the_response_window_is_open_then_it_is_too_early() -> None:
-    late = {"first_sent_on": date(2024, 12, 20), "last_sent_on": date(2024, 12, 20)}
+    late: dict[str, Any] = {"first_sent_on": date(2024, 12, 20), "last_sent_on": date(2024, 12, 20)}
     rows = evaluated(arm("control", 1_000, 10, **late), arm("mail", 1_000, 90, **late))
     assert {row["verdict"] for row in rows.values()} == {"too_early"}
 
@@ -187,7 +187,7 @@ def test_evaluation_when_there_are_no_campaigns_then_there_is_no_row() -> None:
 def table_of(*arms: dict[str, Any]) -> pl.DataFrame:
     table = ENGAGEMENT["evaluation"]
     rows = campaigns.evaluation(pl.DataFrame(list(arms)), {}, EvaluationPolicy(), AS_OF)
-    return rows.select(table.column_names).cast(table.polars_schema())  # type: ignore[arg-type]
+    return rows.select(table.column_names).cast(table.polars_schema())
 
 
 def test_checks_when_the_table_is_right_then_nothing_offends_and_else_it_does() -> None:

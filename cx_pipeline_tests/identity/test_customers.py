@@ -58,7 +58,7 @@ class Sources:
         seen = {row[2:] for row in carried} | {end for pair in self.pairs for end in pair} | set(self.alone)
         at = datetime(2024, 1, 1)
         identifiers = pl.DataFrame(
-            order([("web", *identifier, 1, at, at) for identifier in sorted(seen)]),  # type: ignore[misc]
+            order([("web", *identifier, 1, at, at) for identifier in sorted(seen)]),
             schema={
                 "channel": pl.String,
                 "namespace": pl.String,

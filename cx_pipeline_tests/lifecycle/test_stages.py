@@ -146,7 +146,7 @@ def test_customers_when_the_first_stage_began_unseen_then_its_length_is_not_made
 
 def test_checks_when_customers_lack_a_stage_then_they_offend() -> None:
     rows = customer_stages(pl.DataFrame({"customer_id": ["A", "B"]}), history(), TONIGHT)
-    written = rows.select(LIFECYCLE.column_names).cast(LIFECYCLE.polars_schema())  # type: ignore[arg-type]
+    written = rows.select(LIFECYCLE.column_names).cast(LIFECYCLE.polars_schema())
     master = frame_of(PROFILE["customers"], customer_id=["A", "B", "C"])
     assert n_offending(every_customer_has_one_stage, lifecycle__customers=written, profile__customers=master) == 1
     assert (

@@ -222,9 +222,9 @@ def test_folds_when_contacts_are_cut_then_the_test_holds_at_most_its_share() -> 
 
 
 def test_rows_when_there_are_no_campaigns_then_there_is_nothing_to_train_on() -> None:
-    empty = [lazy(STAGING[name].empty()) for name in ("campaign_contacts", "campaign_responses")]
-    known = response.contacts(*empty, lazy(XREF), AS_OF, POLICY)
-    sources = Sources(lazy(ORDERS), empty[1], lazy(XREF), {}, lazy)
+    no_contacts, no_responses = (lazy(STAGING[n].empty()) for n in ("campaign_contacts", "campaign_responses"))
+    known = response.contacts(no_contacts, no_responses, lazy(XREF), AS_OF, POLICY)
+    sources = Sources(lazy(ORDERS), no_responses, lazy(XREF), {}, lazy)
     found = sources.rows_of(known.with_columns(pl.lit(0.0).alias("n_contacted")), known, [])
     labelled = response.labelled(response.with_offers(found, response.frequent_offers(known, POLICY)), AS_OF, POLICY)
     assert labelled.is_empty()

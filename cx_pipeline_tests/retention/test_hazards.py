@@ -50,7 +50,8 @@ def test_survival_when_time_has_passed_already_then_conditional_on_it(hazard: Di
 def test_cumulative_hazard_when_time_goes_on_then_it_never_falls(hazard: DiscreteHazard, learnt: Subjects) -> None:
     some = learnt.covariates[:5]
     for model in (hazard, fit_cox(learnt, 10_000)):
-        grown = np.array([model.cumulative_hazard(some, np.full(5, float(day))) for day in range(0, 1500, 25)])
+        path = model.path(some, 1500.0)
+        grown = np.array([path.at(np.full(5, float(day))) for day in range(0, 1500, 25)])
         assert (np.diff(grown, axis=0) >= 0).all()
         # Beyond what was seen the hazard goes on.
         assert (grown[-1] > grown[-20]).all()
@@ -95,9 +96,9 @@ def test_point_clock_when_w_has_not_passed_then_nobody_can_have_left(learnt: Sub
         learnt.rows.with_columns(exit_days=learnt.rows["exit_days"].clip(90)), learnt.covariates, learnt.names
     )
     model = fit_discrete_hazard(late, Clock(90, 30, is_point=True))
-    n = np.ones(1)
-    assert model.cumulative_hazard(learnt.covariates[:1], 89.0 * n)[0] == 0
-    assert model.cumulative_hazard(learnt.covariates[:1], 90.0 * n)[0] > 0
+    path = model.path(learnt.covariates[:1], 90.0)
+    assert path.at(np.array([89.0]))[0] == 0
+    assert path.at(np.array([90.0]))[0] > 0
 
 
 def test_contributions_when_a_customer_is_average_then_nothing_speaks(hazard: DiscreteHazard) -> None:

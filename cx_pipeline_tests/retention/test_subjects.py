@@ -128,6 +128,21 @@ def test_contract_rows_when_a_customer_has_several_then_the_longest_running_stan
     assert found.select("customer_id", "plan").rows() == [("a", "z"), ("b", "y")]
 
 
+def test_attributed_contracts_when_the_timeline_knows_the_owner_then_his_contract() -> None:
+    owned = subscriptions(("?", "1", date(2024, 1, 1), None, "x", 9.0), ("?", "2", date(2024, 1, 1), None, "x", 9.0))
+    staged = owned.drop("customer_id").with_columns(pl.lit("shop").alias("channel"))
+    events = pl.DataFrame(
+        {
+            "customer_id": ["a", "b"],
+            "channel": ["shop", "shop"],
+            "record_id": ["1", "2"],
+            "kind": ["subscription", "order"],
+        }
+    )
+    found = cohorts.attributed_contracts(lazy(staged), lazy(events))
+    assert found.rows() == [("a", date(2024, 1, 1), None, "x", 9.0)]
+
+
 def test_contract_subjects_when_looked_at_from_now_then_tenure_has_passed_and_the_end_counts_if_known() -> None:
     rows = contract_rows(
         subscriptions(

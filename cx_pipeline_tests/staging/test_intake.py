@@ -488,7 +488,7 @@ def current(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
 
 
 @pytest.mark.parametrize("channel", [CRM, TIMED, SNAPSHOT], ids=["declared key", "time of change", "snapshot"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), final=LANDING, chance=st.randoms(use_true_random=False))
 def test_intake_when_files_arrive_over_several_nights_in_any_order_then_the_tables_are_those_of_one_night(
     tmp_path_factory: pytest.TempPathFactory,
