@@ -768,7 +768,8 @@ def _from_text(column: Column, text: str, fmt: ExtractFormat) -> str:
 def _decimal_from_text(kind: str, text: str) -> str:
     """A number, rounded half away from zero to the decimal's scale: sums made of floats end in 0.30000000000000004."""
     exponent = f"TRY_CAST(TRY_CAST({text} AS DOUBLE) AS {kind})"
-    return f"CASE WHEN {_is(text, _NUMBER)} THEN CASE WHEN contains(lower({text}), 'e') THEN {exponent} ELSE TRY_CAST({text} AS {kind}) END END"
+    number = f"CASE WHEN contains(lower({text}), 'e') THEN {exponent} ELSE TRY_CAST({text} AS {kind}) END"
+    return f"CASE WHEN {_is(text, _NUMBER)} THEN {number} END"
 
 
 def _from_formatted_text(column: Column, text: str, fmt: ExtractFormat) -> str:
