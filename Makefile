@@ -56,7 +56,7 @@ dev: $(DATA) ## Dagster's UI on the same data, at localhost:3000 (PORT=...)
 
 .PHONY: test
 test: setup ## the fast tests
-	@$(BIN)/pytest -n $(TEST_PROCESSES)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: test-slow
 test-slow: setup ## the slow tests: Spark, browser, long ones

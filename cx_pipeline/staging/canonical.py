@@ -177,12 +177,13 @@ def orders_from_lines(lines: nw.LazyFrame, orders: nw.LazyFrame, policy: Staging
 
     Args:
         lines: `staging.order_lines`; a line without order id is an order of its own.
-        orders: orders that channels deliver themselves; their lines are not counted a second time.
+        orders: orders that channels deliver themselves; their lines are not counted a second time (see
+            `_delivered_orders_of_lines`).
         policy: which identifier speaks for an order whose lines carry several: the strongest.
     """
     order = ["channel", "order_id"]
     keyed = lines.with_columns(nw.coalesce(nw.col("order_id"), nw.col("record_id")).alias("order_id"))
-    unknown = keyed.join(orders.select("order_id").unique(), on="order_id", how="anti")
+    unknown = keyed.join(_delivered_orders_of_lines(keyed, orders), on=order, how="anti")
     totals = unknown.group_by(*order).agg(
         nw.col("event_at").min(),
         *(nw.col(name).sum() for name in _SUMMED),
@@ -213,6 +214,28 @@ def orders_from_lines(lines: nw.LazyFrame, orders: nw.LazyFrame, policy: Staging
         )
         .drop(*(f"__n_{name}" for name in _SUMMED))
     )
+
+
+def _delivered_orders_of_lines(lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.LazyFrame:
+    """Channel and order_id of the lines whose order a channel delivers itself.
+
+    Two systems may number their orders alike, so the same order id is not enough where there is more to see: a line belongs to a
+    delivered order of its id if it names nobody, or the same customer, or, where the two cannot be compared, the same day.
+    """
+    delivered = orders.select(
+        "order_id",
+        nw.col("event_at").cast(nw.Date).alias("__day"),
+        nw.col("identifier_namespace").alias("__namespace"),
+        nw.col("identifier_value").alias("__value"),
+    )
+    met = lines.select("channel", "order_id", "event_at", "identifier_namespace", "identifier_value").join(
+        delivered, on="order_id", how="inner"
+    )
+    same_namespace = (nw.col("identifier_namespace") == nw.col("__namespace")).fill_null(False)
+    same_value = (nw.col("identifier_value") == nw.col("__value")).fill_null(False)
+    same_day = (nw.col("event_at").cast(nw.Date) == nw.col("__day")).fill_null(False)
+    belongs = nw.col("identifier_value").is_null() | (same_namespace & same_value) | (~same_namespace & same_day)
+    return met.filter(belongs).select("channel", "order_id").unique()
 
 
 _SUMMED = ("order_amount", "order_quantity", "order_discount", "order_cost")

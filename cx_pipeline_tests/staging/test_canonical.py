@@ -393,6 +393,35 @@ def test_orders_when_lines_carry_several_identifiers_then_the_strongest_speaks_w
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "delivered", "is_counted_again"),
+    [
+        pytest.param(("loyalty", "L1", 5), ("loyalty", "L2", 5), True, id="another customer's order of that number"),
+        pytest.param(("loyalty", "L1", 5), ("loyalty", "L1", 9), False, id="the same customer's order"),
+        pytest.param(("loyalty", "L1", 5), ("email", "E1", 5), False, id="another namespace on the same day"),
+        pytest.param(("loyalty", "L1", 5), ("email", "E1", 9), True, id="another namespace on another day"),
+        pytest.param((None, None, 5), ("email", "E1", 9), False, id="a line that names nobody"),
+    ],
+)
+def test_orders_when_a_delivered_order_has_the_lines_number_then_the_money_counts_once(
+    line, delivered, is_counted_again
+) -> None:
+    def record(table, who):
+        return frame_of(
+            TABLES[table],
+            channel=["till" if table == "order_lines" else "web"],
+            record_id=["1"],
+            order_id=["17"],
+            event_at=[datetime(2024, 3, who[2])],
+            order_amount=money("10"),
+            identifier_namespace=[who[0]],
+            identifier_value=[who[1]],
+        )
+
+    found = same_on_polars_and_duckdb(orders_from_lines, record("order_lines", line), record("orders", delivered))
+    assert found.height == int(is_counted_again)
+
+
 def test_orders_when_there_are_no_lines_then_there_are_no_orders() -> None:
     assert same_on_polars_and_duckdb(orders_from_lines, LINES.clear(), ORDERS).is_empty()
 
