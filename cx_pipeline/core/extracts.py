@@ -17,6 +17,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 import zlib
 from collections import Counter, deque
@@ -41,6 +42,7 @@ _KEPT_RAW_CHARACTERS = 64 << 10
 _CHUNK_BYTES = 256 << 10
 _MAX_HEADER_BYTES = 1 << 20
 _HEADER_LINES_OF_JSON = 1_000
+_WORK_FOLDER_PREFIX = "extract_"
 _NO_DELIMITER = "\x01"
 _OBJECT_START = r"^\s*\{"
 
@@ -958,8 +960,18 @@ def _work_folder(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
     beside = Path(found[0]).absolute().parent if found and found[0] else None
     # The engine takes a path as a pattern: links to hostile names are made where no name is hostile.
     usable = beside if beside is not None and not _is_pattern(str(beside)) else None
-    with tempfile.TemporaryDirectory(prefix="extract_", dir=usable) as folder:
+    with tempfile.TemporaryDirectory(prefix=_WORK_FOLDER_PREFIX, dir=usable) as folder:
         yield Path(folder)
+
+
+def remove_leftovers(beside: Path) -> None:
+    """Remove the work folders of runs that were killed; to be called only while the warehouse's lock is held.
+
+    Args:
+        beside: the folder of the warehouse's file.
+    """
+    for folder in beside.glob(f"{_WORK_FOLDER_PREFIX}*"):
+        shutil.rmtree(folder)
 
 
 def _is_pattern(path: str) -> bool:

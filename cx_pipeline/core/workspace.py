@@ -23,6 +23,7 @@ from pydantic import PrivateAttr
 
 from cx_pipeline.core.contract import Channel, load_channels
 from cx_pipeline.core.errors import ConfigurationError, EngineError, Problem
+from cx_pipeline.core.extracts import remove_leftovers
 from cx_pipeline.core.frames import to_polars
 from cx_pipeline.core.models import ModelStore
 from cx_pipeline.core.settings import DataDirectory, Environment, Settings, hash_key
@@ -116,6 +117,7 @@ class Workspace(dg.ConfigurableResource):
             threads=self._environment.threads,
         )
         try:
+            remove_leftovers(self._environment.data.warehouse.parent)
             yield self
         finally:
             self._warehouse.close()

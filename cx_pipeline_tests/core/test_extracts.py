@@ -981,3 +981,12 @@ def test_load_when_the_engine_would_lose_a_row_then_it_fails_loudly(
     monkeypatch.setattr(extracts, "_repair", losing)
     with pytest.raises(EngineError, match="2 rows were read, but 1 typed and 0 rejected"):
         load(con, tmp_path, ABC + "1,2,3\n\n4,5,6\n")
+
+
+def test_leftovers_when_a_run_was_killed_then_only_its_work_folders_go(tmp_path: Path) -> None:
+    (tmp_path / "extract_abc").mkdir()
+    (tmp_path / "extract_abc" / "rows.csv").write_text("personal\n", encoding="utf-8")
+    (tmp_path / "cx.duckdb").write_bytes(b"kept")
+    (tmp_path / "hash.key").write_text("kept", encoding="ascii")
+    extracts.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cx.duckdb", "hash.key"]
