@@ -28,6 +28,8 @@ from cx_pipeline.core.progress import Progress, listening
 from cx_pipeline.core.settings import DataDirectory, Environment, Settings, hash_key
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from cx_pipeline.core.contract import BrokenChannel, Channel
     from cx_pipeline.profile.card import Card
     from cx_pipeline.staging.sampling import FileSample
@@ -562,10 +564,60 @@ def _print_card(console: Console, card: Card, published: Path) -> None:
     for title, frame, text in sections:
         if frame.is_empty():
             continue
-        rows = Grid(*frame.columns, title=title, title_justify="left")
-        for row in frame.iter_rows():
-            rows.add_row(*("" if value is None else text(value) for value in row))
-        console.print(rows)
+        console.print(_grid(title, frame, text))
+
+
+@app.command()
+def diff(
+    run_a: Annotated[
+        str, typer.Argument(metavar="RUN_A", help="A published run: its name, a unique part, or `current`.")
+    ],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The run to compare it with.")],
+) -> None:
+    """What changed between two published runs: customers merged and split, segments, stages, scores, tables."""
+    from cx_pipeline.reporting.diff import compare_runs
+
+    before, after = (_published_run(text) for text in (run_a, run_b))
+    found = compare_runs(before, after)
+    console = _console()
+    console.print(f"{before.name} -> {after.name}", style="bold", highlight=False)
+    for title, frame, nothing in (
+        ("customers", found.customers, ""),
+        ("states of customers that both runs know", found.states, "no customer changed segment, stage or level"),
+        ("scores of customers that both runs know", found.scores, "no scores in both runs"),
+        ("tables with another number of rows", found.tables, "every table has as many rows as before"),
+    ):
+        if frame.is_empty():
+            console.print(nothing, highlight=False)
+        else:
+            console.print(_grid(title, frame, _number))
+
+
+def _published_run(text: str) -> Path:
+    """The one published run that a text names.
+
+    Raises:
+        ConfigurationError: naming the runs there are.
+    """
+    from cx_pipeline.reporting.snapshot import find_run
+
+    folder = Environment.read().data.published
+    found = find_run(folder, text)
+    if len(found) == 1:
+        return found[0]
+    runs = ", ".join(path.name for path in found or find_run(folder, ""))
+    what = f"several published runs are called `{text}`" if found else f"there is no published run `{text}`"
+    raise ConfigurationError(
+        Problem(what, "published", example=runs, remedy="name one of the folders of published/")
+    )
+
+
+def _grid(title: str, frame: pl.DataFrame, text: Callable[[Any], str]) -> Grid:
+    """A frame as a table to print."""
+    grid = Grid(*frame.columns, title=title, title_justify="left")
+    for row in frame.iter_rows():
+        grid.add_row(*("" if value is None else text(value) for value in row))
+    return grid
 
 
 def _number(value: object) -> str:

@@ -91,14 +91,28 @@ def current_run(folder: Path) -> Path | None:
     return path if path.is_dir() else None
 
 
+def find_run(folder: Path, text: str) -> list[Path]:
+    """Folders of the published runs that a text names: `current`, a run's name, or the beginning or end of one name."""
+    if text == CURRENT:
+        current = current_run(folder)
+        return [current] if current else []
+    runs = _runs(folder)
+    exact = [path for path in runs if path.name == text]
+    return exact or [path for path in runs if path.name.startswith(text) or path.name.endswith(text)]
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Folders of all published runs, newest first; none where nothing was published."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and "." not in path.name)
+    return sorted(found, reverse=True)
+
+
 def remove_old(folder: Path, n_kept: int) -> list[str]:
     """Remove all but the newest runs, never the current one; return the names removed."""
     current = current_run(folder)
-    runs = sorted(
-        (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and "." not in path.name),
-        reverse=True,
-    )
-    removed = [path for path in runs[max(n_kept, 1) :] if path != current]
+    removed = [path for path in _runs(folder)[max(n_kept, 1) :] if path != current]
     for path in removed:
         shutil.rmtree(path)
     return [path.name for path in removed]
