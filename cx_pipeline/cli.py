@@ -15,9 +15,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -30,7 +31,9 @@ from cx_pipeline.core.settings import DataDirectory, Environment, Settings, hash
 if TYPE_CHECKING:
     import polars as pl
 
+    from cx_pipeline.channels.proposal import Proposal
     from cx_pipeline.core.contract import BrokenChannel, Channel
+    from cx_pipeline.erasure_proof import Proof
     from cx_pipeline.profile.card import Card
     from cx_pipeline.staging.sampling import FileSample
 
@@ -459,7 +462,16 @@ def _summary(console: Console, data: DataDirectory, shown: _Display, outcome: _O
 
 
 @app.command()
-def validate() -> None:
+def validate(
+    propose: Annotated[
+        bool,
+        typer.Option("--propose", help="Also show how contracts would have to change to fit what lies in landing."),
+    ] = False,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --propose: write the proposed contracts into this folder."),
+    ] = None,
+) -> None:
     """Check contracts, settings and a sample of every landing file; change nothing."""
     from cx_pipeline.core.contract import load_channels
     from cx_pipeline.core.warehouse import Warehouse
@@ -468,6 +480,8 @@ def validate() -> None:
     from cx_pipeline.staging.landing import list_refusals
     from cx_pipeline.staging.sampling import FileSample, sample_channel
 
+    if write and not propose:
+        raise ConfigurationError(Problem("there is nothing to write", "--write", remedy="use it with --propose"))
     environment = Environment.read()
     data = environment.data
     console = _console()
@@ -497,6 +511,8 @@ def validate() -> None:
                     console.print(f"landing/{channel.name}/{sample.file}: {note}", markup=False, highlight=False)
     for note in _landing_notes(data, [*(c.name for c in channels), *(b.name for b in broken)]):
         console.print(note, markup=False, highlight=False)
+    if propose:
+        _print_proposals(console, _proposals(data, settings, channels, broken), write)
     if problems:
         raise ConfigurationError(problems, "Not usable as it is:")
     console.print(
@@ -509,6 +525,71 @@ def validate() -> None:
                 "files cannot be read, so that a run would stop", "landing", n_refused, remedy="mend or remove them"
             )
         )
+
+
+def _proposals(
+    data: DataDirectory, settings: Settings, channels: Sequence[Channel], broken: Sequence[BrokenChannel]
+) -> list[Proposal]:
+    """Changes of contracts that drifted from what lies in landing, then drafts for folders without one."""
+    from cx_pipeline.channels.policy import DriftPolicy
+    from cx_pipeline.channels.proposal import draft, propose_changes
+    from cx_pipeline.core.warehouse import Warehouse
+    from cx_pipeline.staging.landing import list_paths
+
+    policy, zone = settings.policy(DriftPolicy), settings.company.time_zone
+    names = {channel.name for channel in channels} | {channel.name for channel in broken}
+
+    def files(name: str) -> dict[str, Path]:
+        folder = data.landing / name
+        return {path.relative_to(folder).as_posix(): path for path in list_paths(folder)}
+
+    with Warehouse(None) as scratch:
+        found = [
+            propose_changes(
+                scratch,
+                channel,
+                _contract_file(data, channel.name).read_text("utf-8"),
+                files(channel.name),
+                zone,
+                policy,
+            )
+            for channel in channels
+        ]
+        new = [name for name in _folders(data) if name not in names and not name.startswith((".", "_")) and files(name)]
+        drafts = [draft(scratch, name, files(name), zone, policy) for name in new]
+    return [*(proposal for proposal in found if proposal), *drafts]
+
+
+def _contract_file(data: DataDirectory, channel: str) -> Path:
+    return next(path for suffix in (".yaml", ".yml") if (path := data.channels / f"{channel}{suffix}").exists())
+
+
+def _folders(data: DataDirectory) -> list[str]:
+    return sorted(path.name for path in data.landing.iterdir() if path.is_dir()) if data.landing.is_dir() else []
+
+
+def _print_proposals(console: Console, proposals: Sequence[Proposal], folder: Path | None) -> None:
+    """What was found, and the change as a diff; into a folder as whole contracts where one is given."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    if not proposals:
+        say("every contract fits what lies in landing: nothing to propose")
+    for proposal in proposals:
+        for note in proposal.notes:
+            say(f"{proposal.channel}: {note}")
+        if proposal.problem:
+            say(f"{proposal.channel}: no contract can be proposed: {proposal.problem}")
+        elif not proposal.is_change:
+            say(f"{proposal.channel}: nothing to change in the contract itself")
+        elif folder is None:
+            say(proposal.diff())
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{proposal.channel}.yaml"
+            path.write_text(proposal.after, encoding="utf-8")
+            say(f"{proposal.channel}: wrote {path}")
 
 
 def _sample_notes(sample: FileSample) -> list[str]:
@@ -568,6 +649,88 @@ def _print_card(console: Console, card: Card, published: Path) -> None:
 
 
 @app.command()
+def erase(
+    customer: Annotated[str | None, typer.Argument(help="The customer_id of the person to erase.")] = None,
+    email: Annotated[str | None, typer.Option(help="Erase the one customer who has this e-mail address.")] = None,
+    phone: Annotated[str | None, typer.Option(help="Erase the one customer who has this phone number.")] = None,
+    requested: Annotated[
+        bool, typer.Option("--requested", help="Erase everyone who asked for it (staging.privacy_requests).")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Prove that nothing of erased people is left; change nothing.")
+    ] = False,
+) -> None:
+    """The right to erasure, now: out of landing, warehouse, snapshots, logs; what was begun is finished by calling it again."""
+    from cx_pipeline import erasure, erasure_proof
+    from cx_pipeline.core import instance as instances
+
+    began = time.perf_counter()
+    environment = Environment.read()
+    wanted = erasure.Wanted(customer, email, phone, requested)
+    if sum(map(bool, (customer, email, phone, requested, verify))) > 1:
+        raise ConfigurationError(
+            Problem("more than one way to say who is meant", "cx erase", remedy="give one of them")
+        )
+    settings, channels = _preflight(environment)
+    os.environ["DAGSTER_HOME"] = home = str(instances.dagster_home(environment.data))
+    zone = ZoneInfo(settings.company.time_zone)
+
+    def now() -> datetime:
+        return datetime.now(zone).replace(tzinfo=None)
+
+    console = _console()
+    if verify:
+        _print_proof(console, erasure_proof.verify(environment, settings, channels, Path(home), now()))
+        return
+    begun = erasure.begin(environment, settings, channels, wanted, now())
+    if not begun.customers:
+        _print_counts(console, begun.counts, begun.notes or ["nothing to erase"])
+        return
+    # Whatever stops this from here on: the erasure is on record as begun, and calling `cx erase` again finishes it.
+    os.environ["CX_DATA_DIR"] = str(environment.data.root)
+    from cx_pipeline.automation import NIGHTLY
+    from cx_pipeline.definitions import defs
+
+    job = _Execution(defs.resolve_job_def(NIGHTLY), None, _run_config(environment.data, None, False), "cx erase", None)
+    _execute(environment, settings, job, began)
+    hits = erasure.finish(environment, settings, channels, begun, now(), Path(home), _forget_runs)
+    _print_counts(console, begun.counts, begun.notes)
+    if hits:
+        raise CxPipelineError(
+            [Problem("a value of an erased person is still there", hit.where, hit.n) for hit in hits],
+            "Not done: take these away by hand, then call `cx erase` again.",
+        )
+    console.print(f"erased: {', '.join(begun.customers)}", style="green", highlight=False)
+
+
+def _forget_runs() -> int:
+    import dagster as dg
+
+    from cx_pipeline.core.instance import forget_runs
+
+    with dg.DagsterInstance.get() as instance:
+        return forget_runs(instance)
+
+
+def _print_counts(console: Console, counts: dict[str, int], notes: Sequence[str]) -> None:
+    for words, n in counts.items():
+        console.print(f"  {words:<46} {n:>12,}", markup=False, highlight=False)
+    for note in notes:
+        console.print(note, style="yellow", markup=False, highlight=False)
+
+
+def _print_proof(console: Console, proof: Proof) -> None:
+    """What the verification looked at and found; exit code 1 where something is left."""
+    _print_counts(console, proof.counts, proof.notes)
+    if proof.hits:
+        raise CxPipelineError(
+            [Problem("something of an erased person is left", hit.where, hit.n) for hit in proof.hits],
+            "Not proven:",
+        )
+    console.print("proven: nothing of erased people is left", style="green", highlight=False)
+
+
+@app.command()
 def diff(
     run_a: Annotated[
         str, typer.Argument(metavar="RUN_A", help="A published run: its name, a unique part, or `current`.")
@@ -607,9 +770,7 @@ def _published_run(text: str) -> Path:
         return found[0]
     runs = ", ".join(path.name for path in found or find_run(folder, ""))
     what = f"several published runs are called `{text}`" if found else f"there is no published run `{text}`"
-    raise ConfigurationError(
-        Problem(what, "published", example=runs, remedy="name one of the folders of published/")
-    )
+    raise ConfigurationError(Problem(what, "published", example=runs, remedy="name one of the folders of published/"))
 
 
 def _grid(title: str, frame: pl.DataFrame, text: Callable[[Any], str]) -> Grid:
@@ -625,6 +786,62 @@ def _number(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.4g}" if abs(value) < 1_000 else f"{value:,.0f}"
+
+
+@app.command()
+def simulate(
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="A new folder, or one with a simulated company.")],
+    customers: Annotated[int | None, typer.Option("--customers", metavar="N", help="Number of people; 2,000.")] = None,
+    days: Annotated[int | None, typer.Option("--days", metavar="N", help="Length of the window; 548.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="The same seed, the same company; 7.")] = None,
+    respond: Annotated[
+        bool, typer.Option("--respond", help="Answer the contact plan of the last run, as extracts for the next one.")
+    ] = False,
+) -> None:
+    """A company's extracts with known truth beside them; afterwards `CX_DATA_DIR=OUT_DIR cx run`."""
+    if respond:
+        _answer_plan(out_dir, [customers, days, seed])
+        return
+    from cx_pipeline.simulate.company import simulate as write_company
+
+    n_rows = write_company(
+        out_dir,
+        2_000 if customers is None else customers,
+        548 if days is None else days,
+        7 if seed is None else seed,
+    )
+    console = _console()
+    console.print(
+        f"{sum(n_rows.values()):,} events in {len(n_rows)} channels, people and records in others", highlight=False
+    )
+    console.print(f"truth:      {out_dir / 'truth' / 'README.md'}", highlight=False)
+    console.print(f"next:       CX_DATA_DIR={out_dir} cx run", highlight=False)
+
+
+def _answer_plan(out_dir: Path, options: Sequence[int | None]) -> None:
+    """Answers to the contact plan of the last run on a simulated company.
+
+    Raises:
+        ConfigurationError: options that say what the company is like: it exists already.
+    """
+    from cx_pipeline.simulate.respond import respond
+
+    if any(option is not None for option in options):
+        raise ConfigurationError(
+            Problem(
+                "--respond answers the plan of a company that exists: it takes no --customers, --days or --seed",
+                "cx simulate",
+                remedy="leave them out",
+            )
+        )
+    answers = respond(out_dir)
+    console = _console()
+    console.print(
+        f"{answers.n_traced:,} of {answers.n_planned:,} planned contacts traced to people: {answers.n_contacts:,} contacts,"
+        f" {answers.n_responses:,} responses, {answers.n_orders:,} orders",
+        highlight=False,
+    )
+    console.print(f"next:       CX_DATA_DIR={out_dir} cx run", highlight=False)
 
 
 @app.command()

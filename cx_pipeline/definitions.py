@@ -6,6 +6,7 @@ broken has an asset that says why and fails; all other channels stay usable, but
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -36,6 +37,7 @@ import cx_pipeline.staging.checks
 import cx_pipeline.value.assets
 import cx_pipeline.value.checks
 from cx_pipeline import automation
+from cx_pipeline.core.assets import asset_key
 from cx_pipeline.core.contract import BrokenChannel, Channel, load_channels
 from cx_pipeline.core.settings import Environment
 from cx_pipeline.core.tables import Table
@@ -95,7 +97,7 @@ def contents(environment: Environment) -> Contents:
         tables=(*tables, *last),
         assets=(
             *(asset for assets, _ in ROOMS for asset in assets.ASSETS),
-            *staging.build(channels, broken),
+            *(_with_freshness(asset, channels) for asset in staging.build(channels, broken)),
             publishing,
         ),
         checks=(
@@ -103,6 +105,17 @@ def contents(environment: Environment) -> Contents:
             *cx_pipeline.staging.checks.CHECKS,
         ),
     )
+
+
+def _with_freshness(asset: dg.AssetsDefinition, channels: Sequence[Channel]) -> dg.AssetsDefinition:
+    """The asset with the freshness policies that the contracts of its channels ask for."""
+    policies = {asset_key(channel.table.full_name): automation.freshness_policy(channel) for channel in channels}
+
+    def judged(spec: dg.AssetSpec) -> dg.AssetSpec:
+        policy = policies.get(spec.key)
+        return dg.apply_freshness_policy(spec, policy) if policy else spec
+
+    return asset.map_asset_specs(judged)
 
 
 def _tables_of(channel: Channel) -> tuple[Table, ...]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from rich.console import Console
 from cx_pipeline import cli
 from cx_pipeline.core.progress import Progress
 from cx_pipeline.core.settings import DataDirectory
-from cx_pipeline_tests.tiny_company import PLANTED, cx, environment, write_company
+from cx_pipeline_tests.tiny_company import PLANTED, cx, environment, register_rows, write_company
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,57 @@ def test_validate_when_files_cannot_be_read_then_each_is_named_and_it_fails(comp
     assert "landing/register/readme.txt: refused: " in said.out
     assert "(2 of them)" in said.err
     assert said.has_no_traceback()
+
+
+def drifted(company: Path) -> None:
+    """A newer extract with a renamed and a new column, and a folder that no contract reads."""
+    newer = register_rows().rename({"phone": "telephone"}).with_columns(pl.col("mail").alias("second"))
+    newer.write_csv(company / "landing" / "register" / "2024-04-01.csv")
+    (company / "landing" / "visitors").mkdir()
+    register_rows().write_csv(company / "landing" / "visitors" / "a.csv")
+
+
+def test_propose_when_contracts_fit_then_there_is_nothing_to_propose(company: Path, command: Command) -> None:
+    said = command(company, "validate", "--propose")
+    assert said.code == 0
+    assert "every contract fits what lies in landing: nothing to propose" in said.out
+
+
+def test_propose_when_files_have_drifted_then_the_change_is_shown_without_values_and_nothing_is_written(
+    company: Path, command: Command
+) -> None:
+    drifted(company)
+    before = tree(company)
+    said = command(company, "validate", "--propose")
+    assert said.code == 0
+    assert "register: renamed column `phone`, in 1 of the newest files: name it telephone" in said.out
+    assert "-  - name: phone" in said.out
+    assert "+  - {name: second, logicalType: string, classification: personal" in said.out
+    assert "+++ channels/visitors.yaml" in said.out
+    assert said.leaks() == []
+    assert tree(company) == before
+
+
+def test_propose_when_a_folder_is_given_then_usable_contracts_are_written_there_only(
+    company: Path, command: Command, tmp_path: Path
+) -> None:
+    drifted(company)
+    before = tree(company)
+    said = command(company, "validate", "--propose", "--write", str(tmp_path / "proposed"))
+    assert said.code == 0
+    assert tree(company) == before
+    assert sorted(path.name for path in (tmp_path / "proposed").iterdir()) == ["register.yaml", "visitors.yaml"]
+    for path in (tmp_path / "proposed").iterdir():
+        shutil.copy(path, company / "channels")
+    again = command(company, "validate", "--propose")
+    assert again.code == 0
+    assert "landing/visitors: no contract" not in again.out
+
+
+def test_propose_when_a_folder_is_given_without_it_then_it_is_wrong_usage(company: Path, command: Command) -> None:
+    said = command(company, "validate", "--write", "anywhere")
+    assert said.code == 2
+    assert "--propose" in said.err
 
 
 # --- show -------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from cx_pipeline.automation import NIGHTLY, alert, sensors
@@ -16,7 +20,7 @@ from cx_pipeline.core.errors import ConfigurationError
 from cx_pipeline.core.settings import AlertPolicy, Environment
 from cx_pipeline.core.workspace import TRAINING_JOB
 from cx_pipeline.definitions import build
-from cx_pipeline_tests.tiny_company import NEWSLETTER, REGISTER, SHOP, contract, write_contract
+from cx_pipeline_tests.tiny_company import NEWSLETTER, REGISTER, SHOP, contract, write_company, write_contract
 
 SNAPSHOT = Path(__file__).parent / "asset_keys.txt"
 UPDATE = "UPDATE_SNAPSHOTS"
@@ -241,7 +245,7 @@ def test_the_sensor_when_a_run_has_failed_then_job_and_step_are_told(tmp_path: P
     def nightly() -> None:
         breaks()
 
-    (sensor,) = sensors(environment(tmp_path))
+    sensor, _ = sensors(environment(tmp_path))
     with dg.DagsterInstance.ephemeral() as instance:
         result = nightly.execute_in_process(instance=instance, raise_on_error=False)
         context = dg.build_run_status_sensor_context(
@@ -254,3 +258,101 @@ def test_the_sensor_when_a_run_has_failed_then_job_and_step_are_told(tmp_path: P
     (message,) = told(tmp_path)
     assert (message["job"], message["run_id"], message["failed"]) == (NIGHTLY, result.run_id, ["breaks"])
     assert "Steps failed: ['breaks']" in str(message["message"])
+
+
+# --- freshness, and the start of the night ---------------------------------------------------------------------------------
+
+
+def test_freshness_policies_when_contracts_have_an_sla_then_the_channels_table_is_judged_by_it(tmp_path: Path) -> None:
+    write_contract(tmp_path, {**SHOP, "slaProperties": [{"property": "latency", "value": 2, "unit": "d"}]})
+    write_contract(tmp_path, REGISTER)
+    found = specs(build(environment(tmp_path)))
+    policies = {name: spec.freshness_policy for name, spec in found.items() if spec.freshness_policy}
+    assert policies == {
+        "staging/channel_shop": dg.FreshnessPolicy.time_window(timedelta(days=2), warn_window=timedelta(days=1))
+    }
+    assert found["staging/channel_shop"].metadata["dagster/column_schema"], "the rest of the spec has stayed"
+
+
+def promising(document: dict[str, object], days: int = 1) -> dict[str, object]:
+    return {**document, "slaProperties": [{"property": "latency", "value": days, "unit": "d"}]}
+
+
+@pytest.fixture
+def landed(tmp_path: Path) -> Path:
+    """A company whose shop and newsletter promise an extract a day; both have delivered, a while ago."""
+    root = write_company(tmp_path / "company")
+    for document in (SHOP, NEWSLETTER):
+        write_contract(root, promising(document))
+    (root / "settings.yaml").write_text("channels: {settle_seconds: 0}\n", encoding="utf-8")
+    return root
+
+
+def publish_manifest(root: Path, loaded_at: datetime) -> None:
+    """What a night leaves behind: the load manifest of everything that lies in landing."""
+    files = [path for path in (root / "landing").glob("*/*") if path.is_file()]
+    run = root / "published" / "run"
+    (run / "staging").mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(
+        {
+            "channel": [path.parent.name for path in files],
+            "file": [path.name for path in files],
+            "sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
+            "loaded_at": [loaded_at] * len(files),
+        }
+    ).write_parquet(run / "staging" / "load_manifest.parquet")
+    (root / "published" / "CURRENT_RUN").write_text("run", encoding="utf-8")
+
+
+def evaluated(root: Path, instance: dg.DagsterInstance, cursor: str | None = None) -> Any:
+    _, sensor = sensors(environment(root))
+    return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+
+def test_the_landing_sensor_when_it_is_new_then_it_waits_to_be_switched_on() -> None:
+    _, sensor = sensors(environment(Path("nowhere")))
+    assert (sensor.name, sensor.job_name) == ("start_when_extracts_have_landed", NIGHTLY)
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+
+
+def test_the_landing_sensor_when_a_set_is_complete_then_the_night_starts_once_for_it(landed: Path) -> None:
+    home = landed / ".dagster"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        first = evaluated(landed, instance)
+        (request,) = first.run_requests or []
+        assert request.run_key == first.cursor
+        assert request.tags["cx/trigger"] == "landing"
+        again = evaluated(landed, instance, first.cursor)
+        assert not again.run_requests
+        assert again.skip_message == "the nightly job has been started for these files already"
+        (landed / "landing" / "shop" / "more.csv").write_text("line\n", encoding="utf-8")
+        later = evaluated(landed, instance, first.cursor)
+        assert [run.run_key != first.cursor for run in later.run_requests or []] == [True]
+
+
+def test_the_landing_sensor_when_a_channel_is_late_then_it_waits_for_it(landed: Path) -> None:
+    publish_manifest(landed, datetime.now(UTC).replace(tzinfo=None))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert evaluated(landed, instance).skip_message == "nothing new has landed"
+        (landed / "landing" / "shop" / "new.csv").write_text("line\n", encoding="utf-8")
+        assert evaluated(landed, instance).skip_message == "still waiting for newsletter"
+        (landed / "landing" / "newsletter" / "new.jsonl").write_text("{}\n", encoding="utf-8")
+        assert evaluated(landed, instance).run_requests
+
+
+def test_the_landing_sensor_when_a_file_is_still_on_its_way_or_a_night_is_running_then_it_waits(landed: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_id = instance.create_run_for_job(_job(NIGHTLY), status=dg.DagsterRunStatus.STARTED).run_id
+        assert evaluated(landed, instance).skip_message == "the nightly job is running"
+        instance.delete_run(run_id)
+        (landed / "settings.yaml").write_text("channels: {settle_seconds: 3600}\n", encoding="utf-8")
+        assert "may still be on their way" in (evaluated(landed, instance).skip_message or "")
+
+
+def _job(name: str) -> dg.JobDefinition:
+    @dg.job(name=name)
+    def empty() -> None:
+        """Does nothing."""
+
+    return empty

@@ -89,3 +89,11 @@ def prune_runs(instance: dg.DagsterInstance, n_kept: int) -> int:
     for run in finished:
         instance.delete_run(run.run_id)
     return len(finished)
+
+
+def forget_runs(instance: dg.DagsterInstance) -> int:
+    """Delete all runs but the last one with their event logs, whatever their state; return how many."""
+    runs = instance.get_runs()[1:]
+    for run in runs:
+        instance.delete_run(run.run_id)
+    return len(runs)

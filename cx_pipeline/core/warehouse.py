@@ -10,9 +10,10 @@ engine, and take the old table's place only when every rule holds. The checkpoin
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,15 +145,37 @@ class Warehouse:
         ).fetchall()
         return [row[0] for row in rows]
 
+    def names(self) -> list[str]:
+        """`step.table` of every table there is, sorted."""
+        rows = self._con.execute(
+            "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_schema NOT IN ('main', 'temp') "
+            "AND table_type = 'BASE TABLE' ORDER BY 1"
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def parquet(self, path: Path) -> nw.LazyFrame:
+        """A Parquet file as a lazy frame inside the engine; its name is taken literally but for wildcards."""
+        return nw.from_native(
+            self._con.sql(f"SELECT * FROM read_parquet({quote_literal(str(path))}, hive_partitioning = false)")
+        )
+
     def frame(self, data: pl.DataFrame) -> nw.LazyFrame:
         """A Polars frame as a relation of this warehouse (zero copy, through Arrow), to be joined with its tables."""
         return nw.from_native(self._con.from_arrow(data.to_arrow()))
 
-    def load_extract(self, path: Path, table: Table, fmt: ExtractFormat, *, source_file: str) -> LoadedExtract:
-        """Read one landing file into temporary tables of typed and rejected rows (see `extracts.load_extract`)."""
+    def load_extract(
+        self, path: Path, table: Table, fmt: ExtractFormat, *, source_file: str, into: Table | None = None
+    ) -> LoadedExtract:
+        """Read one landing file into temporary tables of typed and rejected rows (see `extracts.load_extract`).
+
+        With `into`, outside of any transaction, the typed rows of a large file are written to the database at once, for `adopt`.
+        """
         from cx_pipeline.core.extracts import load_extract
 
-        return load_extract(self._con, path, table, fmt, source_file=source_file)
+        if into is None:
+            return load_extract(self._con, path, table, fmt, source_file=source_file)
+        self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(into.step)}")
+        return load_extract(self._con, path, table, fmt, source_file=source_file, into=f"{into.full_name}__new")
 
     def read_header(self, path: Path, fmt: ExtractFormat) -> tuple[str, ...]:
         """Column names of a landing file (see `extracts.read_header`)."""
@@ -219,6 +242,46 @@ class Warehouse:
             self._con.execute(f"ALTER TABLE {_name(table.step, new)} RENAME TO {quote_identifier(table.name)}")
         return Written(table, self.n_rows(table.full_name), audit)
 
+    def adopt(
+        self,
+        table: Table,
+        frames: Sequence[Frame],
+        *,
+        removed: Frame | None = None,
+        added: Frame | None = None,
+        proven: Collection[str] = (),
+    ) -> Written:
+        """Replace a table by the rows that `load_extract` has written for it (if any) and further ones, in their order.
+
+        Args:
+            table: the table, whatever stands in it.
+            frames: further rows of the contract's columns, inserted one frame after the other.
+            removed: keys (any subset of the columns, NULL equal to NULL) whose rows go.
+            added: rows that come in place of the removed ones.
+            proven: names of rules that the caller has proved, so that they are not looked at again.
+
+        Raises:
+            ContractBrokenError: if columns, types or rules do not hold; the old table stays.
+        """
+        with self.transaction():
+            new = f"{table.name}__new"
+            self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(table.step)}")
+            if not self.has(f"{table.step}.{new}"):
+                self._create(table, new)
+            for frame in frames:
+                self._insert(table, new, frame, is_sorted=False)
+            if removed is not None:
+                self._materialise(removed, "adopt__removed")
+                self._delete(_name(table.step, new), "adopt__removed")
+                self.drop_temporary("adopt__removed")
+            if added is not None:
+                self._insert(table, new, added, is_sorted=False)
+            rules = tuple(rule for rule in table.rules if rule.name not in proven)
+            audit = self._audit(replace(table, rules=rules), new)
+            self._con.execute(f"DROP TABLE IF EXISTS {_name(table.step, table.name)}")
+            self._con.execute(f"ALTER TABLE {_name(table.step, new)} RENAME TO {quote_identifier(table.name)}")
+        return Written(table, self.n_rows(table.full_name), audit)
+
     def replace_partition(self, table: Table, frame: Frame, **partition: str) -> Written:
         """Replace only the rows whose columns equal the given values; the rest of the table stays.
 
@@ -239,13 +302,15 @@ class Warehouse:
             audit = self._audit(table, table.name)
         return Written(table, self.n_rows(table.full_name), audit)
 
-    def replace_rows(self, table: Table, frame: Frame, keys: Frame) -> Written:
+    def replace_rows(self, table: Table, frame: Frame, keys: Frame, *, audits_all: bool = True) -> Written:
         """Delete the rows that stand in `keys` (equal in all of its columns, NULL equal to NULL), then insert the frame's.
 
         Args:
             table: a table that exists or will be made.
             frame: rows to insert, of the contract's columns; read before anything is deleted.
             keys: rows to delete, by any subset of the table's columns.
+            audits_all: False where the rows that stay have been audited by the same rules, and no inserted row has a key outside
+                of `keys`: then single rows, and uniqueness of the columns of `keys`, are judged on the inserted rows alone.
 
         Raises:
             ContractBrokenError: if the table as a whole would break its contract; nothing changes then.
@@ -254,17 +319,42 @@ class Warehouse:
             self._ensure(table)
             self._materialise(frame, "replace_rows__new")
             self._materialise(keys, "replace_rows__keys")
-            names = [row[0] for row in self._con.execute("DESCRIBE replace_rows__keys").fetchall()]
-            matches = " AND ".join(
-                f"t.{quote_identifier(n)} IS NOT DISTINCT FROM k.{quote_identifier(n)}" for n in names
-            )
-            target = _name(table.step, table.name)
-            self._con.execute(f"DELETE FROM {target} AS t USING replace_rows__keys AS k WHERE {matches}")
+            names = self._delete(_name(table.step, table.name), "replace_rows__keys")
             self._insert(table, table.name, self.temporary("replace_rows__new"))
+            if audits_all:
+                audit = self._audit(table, table.name)
+            else:
+                of_inserted = tuple(
+                    rule
+                    for rule in table.rules
+                    if rule.is_row_rule or (rule.kind == "unique" and rule.columns == names)
+                )
+                of_all = tuple(rule for rule in table.rules if rule not in of_inserted)
+                self._audit(replace(table, rules=of_inserted), "replace_rows__new", schema="temp")
+                audit = self._audit(replace(table, rules=of_all), table.name)
             for name in ("replace_rows__new", "replace_rows__keys"):
                 self.drop_temporary(name)
-            audit = self._audit(table, table.name)
         return Written(table, self.n_rows(table.full_name), audit)
+
+    def is_unique(self, frame: Frame, columns: Sequence[str]) -> bool:
+        """Whether no two rows agree in all of the columns; rows with a NULL in one of them aside.
+
+        Cheap for one column that ascends, as the ids of most extracts do: the order of rows is looked at before they are grouped.
+        """
+        relation = self._relation(frame)  # noqa: F841 - DuckDB finds it by its name
+        names = [quote_identifier(name) for name in columns]
+        steps = f"SELECT {names[0]} AS k, lag({names[0]}) OVER () AS previous FROM"
+        descends = "SELECT 1 FROM ({}) WHERE k IS NULL OR k <= previous LIMIT 1"
+        # Where the first rows do not ascend, the others need no look.
+        for source in (f"{steps} (SELECT * FROM relation LIMIT 4096)", f"{steps} relation") if len(names) == 1 else ():
+            if self._con.execute(descends.format(source)).fetchall():
+                break
+        else:
+            if len(names) == 1:
+                return True
+        complete = " AND ".join(f"{name} IS NOT NULL" for name in names)
+        repeated = f"SELECT 1 FROM relation WHERE {complete} GROUP BY {', '.join(names)} HAVING count(*) > 1 LIMIT 1"
+        return not self._con.execute(repeated).fetchall()
 
     def audit(self, table: Table) -> Written:
         """Check a table that stands against its contract, making an empty one where there is none.
@@ -282,10 +372,36 @@ class Warehouse:
         with self.transaction():
             self._con.execute(f"DROP TABLE IF EXISTS {qualified(name)}")
 
+    def move_rows(self, source: str, keys: pl.DataFrame, target: str, rows: pl.DataFrame) -> None:
+        """Delete from one of `load_extract`'s tables the rows that stand in `keys`, then insert `rows` into one of them (without audit)."""
+        matches = " AND ".join(f"t.{quote_identifier(name)} = k.{quote_identifier(name)}" for name in keys.columns)
+        self._materialise(keys, "move_rows__keys")
+        self._materialise(rows, "move_rows__new")
+        self._con.execute(f"DELETE FROM {_loose(source)} AS t USING move_rows__keys AS k WHERE {matches}").fetchall()
+        self._con.execute(f"INSERT INTO {_loose(target)} BY NAME SELECT * FROM move_rows__new").fetchall()
+        for name in ("move_rows__keys", "move_rows__new"):
+            self.drop_temporary(name)
+
+    def keep_rows(self, name: str, frame: Frame) -> None:
+        """Replace a table's rows by some of them, without audit: for rows that have to go whatever a contract says."""
+        with self.transaction():
+            self._materialise(frame, "kept_rows")
+            self._con.execute(f"DELETE FROM {qualified(name)}")
+            self._con.execute(f"INSERT INTO {qualified(name)} BY NAME SELECT * FROM kept_rows").fetchall()
+            self.drop_temporary("kept_rows")
+
     def materialise(self, frame: Frame, name: str) -> nw.LazyFrame:
         """Compute a frame once into a temporary table and read on from there (replacing one of the same name)."""
         self._materialise(frame, name)
         return self.temporary(name)
+
+    def write_parquet(self, frame: Frame, path: Path) -> None:
+        """Write a frame to a Parquet file as it is."""
+        relation = self._relation(frame)
+        self._con.execute(
+            f"COPY (SELECT * FROM relation) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+        ).fetchall()
+        del relation
 
     def export(self, table: Table, path: Path) -> int:
         """Write a table to a Parquet file with the contract's columns; return the number of rows."""
@@ -315,10 +431,17 @@ class Warehouse:
         self._con.execute(f"CREATE OR REPLACE TEMP TABLE {quote_identifier(name)} AS SELECT * FROM relation")
         del relation
 
-    def _insert(self, table: Table, name: str, frame: Frame) -> None:
+    def _delete(self, target: str, keys: str) -> tuple[str, ...]:
+        """Delete from a table what stands in a temporary one; the columns of that."""
+        names = tuple(row[0] for row in self._con.execute(f"DESCRIBE {quote_identifier(keys)}").fetchall())
+        matches = " AND ".join(f"t.{quote_identifier(n)} IS NOT DISTINCT FROM k.{quote_identifier(n)}" for n in names)
+        self._con.execute(f"DELETE FROM {target} AS t USING {quote_identifier(keys)} AS k WHERE {matches}")
+        return names
+
+    def _insert(self, table: Table, name: str, frame: Frame, *, is_sorted: bool = True) -> None:
         relation = self._relation(frame)
         _check_columns(table, dict(zip(relation.columns, (str(t) for t in relation.types), strict=True)))
-        order = ", ".join(quote_identifier(column) for column in table.primary_key)
+        order = ", ".join(quote_identifier(column) for column in table.primary_key) if is_sorted else ""
         self._con.execute(
             f"INSERT INTO {_name(table.step, name)} BY NAME SELECT * FROM relation{' ORDER BY ' + order if order else ''}"
         ).fetchall()
@@ -333,10 +456,10 @@ class Warehouse:
         data = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
         return self._con.from_arrow(data.to_arrow())  # type: ignore[union-attr]
 
-    def _audit(self, table: Table, name: str) -> Audit | None:
+    def _audit(self, table: Table, name: str, *, schema: str | None = None) -> Audit | None:
         from cx_pipeline.core.expectations import audit
 
-        result = audit(self._con, table, schema=table.step, name=name)
+        result = audit(self._con, table, schema=schema or table.step, name=name)
         if not result.is_kept:
             raise ContractBrokenError(
                 [
@@ -352,10 +475,67 @@ class Warehouse:
         return result
 
 
+def compact(path: Path, *, memory_limit: str | None = None, threads: int | None = None) -> None:
+    """Copy a database into a new file and put it in its place by one atomic rename, so that no freed block holds what was deleted.
+
+    Needs as much room on disk as the tables take. A kill at any moment leaves the old file or the new one.
+
+    Raises:
+        WarehouseLockedError: if another process has the file open.
+        EngineError: if the file cannot be read or the copy not be written.
+    """
+    new = path.with_name(f".{path.name}.compact")
+    for leftover in (new, new.with_name(f"{new.name}.wal")):
+        leftover.unlink(missing_ok=True)
+    con = _connect(None, {})
+    try:
+        if memory_limit:
+            con.execute(f"SET memory_limit = {quote_literal(memory_limit)}")
+        if threads:
+            con.execute(f"SET threads = {int(threads)}")
+        # The lock on the old file is held until the new one stands in its place.
+        con.execute(f"ATTACH {quote_literal(str(path))} AS old_file")
+        con.execute("CHECKPOINT old_file")
+        con.execute(f"ATTACH {quote_literal(str(new))} AS new_file")
+        con.execute("COPY FROM DATABASE old_file TO new_file").fetchall()
+        con.execute("DETACH new_file")
+        new.chmod(path.stat().st_mode & 0o777)
+        _flush(new)
+        new.replace(path)
+        _flush(path.parent)
+    except duckdb.Error as error:
+        if "could not set lock" in str(error).lower():
+            raise WarehouseLockedError(
+                Problem("another process has the database open", f"warehouse/{path.name}", remedy="wait for it to end")
+            ) from None
+        raise EngineError(
+            Problem(
+                f"the file could not be copied ({type(error).__name__}: {sanitised(error)})", f"warehouse/{path.name}"
+            )
+        ) from None
+    finally:
+        con.close()
+        new.unlink(missing_ok=True)
+    path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def qualified(name: str) -> str:
     """`step.table` quoted for SQL."""
     step, _, table = name.partition(".")
     return _name(step, table)
+
+
+def _loose(name: str) -> str:
+    """A temporary table's name, or `step.table`, quoted for SQL."""
+    return qualified(name) if "." in name else quote_identifier(name)
 
 
 def _name(step: str, table: str) -> str:

@@ -11,7 +11,8 @@ from cx_pipeline.core.warehouse import Frame
 from cx_pipeline.core.workspace import Run
 from cx_pipeline.engagement import evaluation as campaigns
 from cx_pipeline.engagement import plots
-from cx_pipeline.engagement.policy import EvaluationPolicy
+from cx_pipeline.engagement import sensor_requests as sensors
+from cx_pipeline.engagement.policy import EvaluationPolicy, SensorPolicy
 
 TABLES = load_step("engagement")
 
@@ -45,4 +46,34 @@ def evaluation(
     return table.empty() if rows.is_empty() else rows.select(table.column_names).cast(table.polars_schema())
 
 
-ASSETS = (evaluation,)
+@table_asset(
+    TABLES["sensor_requests"],
+    reads=(
+        "staging.usage",
+        "staging.interactions",
+        "staging.promises",
+        "identity.identifier_xref",
+        "channels.catalogue",
+    ),
+    needs=("staging.clock",),
+    plot=plots.requests_by_action,
+)
+def sensor_requests(
+    run: Run,
+    usage: nw.LazyFrame,
+    interactions: nw.LazyFrame,
+    promises: nw.LazyFrame,
+    xref: nw.LazyFrame,
+    catalogue: nw.LazyFrame,
+) -> Frame:
+    """One row per request of a product: when it was answered, whether within the promised time, what is to be done now."""
+    policy = run.policy(SensorPolicy)
+    asked = run.warehouse.materialise(
+        sensors.requests(usage, interactions, xref, policy, run.as_of), "engagement_requests"
+    )
+    answered = sensors.answers(asked, interactions, xref, catalogue, policy, run.as_of)
+    rows = sensors.sensor_requests(asked, answered, sensors.promised_hours(promises, policy), run.as_of)
+    return rows.with_columns(nw.lit(run.as_of).alias("as_of"))
+
+
+ASSETS = (evaluation, sensor_requests)

@@ -33,4 +33,35 @@ def effects_lie_in_their_intervals(evaluation: nw.LazyFrame) -> nw.LazyFrame:
     return evaluation.filter(outside | beside.fill_null(False)).select("campaign", "arm")
 
 
-CHECKS = (no_effect_without_a_control_arm, every_campaign_is_evaluated, effects_lie_in_their_intervals)
+@table_check("engagement.sensor_requests")
+def promises_are_judged_or_say_why_not(requests: nw.LazyFrame) -> nw.LazyFrame:
+    """Each request has a verdict on its promise or the reason for none, and a verdict that its times bear out."""
+    is_judged = ~nw.col("promise_met").is_null()
+    in_time = (nw.col("response_hours") <= nw.col("promised_hours")).fill_null(False)
+    is_wrong = is_judged & (nw.col("promise_met") != in_time).fill_null(False)
+    return requests.filter((is_judged == ~nw.col("reason").is_null()) | is_wrong).select("channel", "record_id")
+
+
+@table_check("engagement.sensor_requests")
+def answers_come_after_their_requests(requests: nw.LazyFrame) -> nw.LazyFrame:
+    """An answer is not before what it answers and has a channel, and what has a time of answer is answered."""
+    has_time = ~nw.col("answered_at").is_null()
+    is_early = (nw.col("answered_at") < nw.col("raised_at")).fill_null(False)
+    lacks = nw.col("answer_channel").is_null() | ~nw.col("is_answered")
+    return requests.filter(has_time & (is_early | lacks)).select("channel", "record_id")
+
+
+@table_check("engagement.sensor_requests", blocking=False)
+def no_promise_to_answer_is_broken(requests: nw.LazyFrame) -> nw.LazyFrame:
+    """No request waits beyond the time in which an answer is promised."""
+    return requests.filter(nw.col("action") == "answer_now").select("channel", "record_id", "request_type", "raised_at")
+
+
+CHECKS = (
+    no_effect_without_a_control_arm,
+    every_campaign_is_evaluated,
+    effects_lie_in_their_intervals,
+    promises_are_judged_or_say_why_not,
+    answers_come_after_their_requests,
+    no_promise_to_answer_is_broken,
+)

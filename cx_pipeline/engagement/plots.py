@@ -7,7 +7,7 @@ from typing import Any
 import narwhals as nw
 
 from cx_pipeline.core.frames import to_polars
-from cx_pipeline.core.plots import COLOUR, WIDTH, render
+from cx_pipeline.core.plots import COLOUR, WIDTH, bars, render
 
 MAX_CAMPAIGNS = 40
 _ROW_HEIGHT = 13
@@ -43,8 +43,17 @@ def effects_or_rates(evaluation: nw.LazyFrame) -> str | None:
     base = alt.Chart(shown.select("name", y, low, high))
     names: Any = alt.Y("name:N", sort=None, title=None)
     axis = alt.Axis(format=".0%")
-    bars = base.mark_rule(color=COLOUR, strokeWidth=2).encode(
+    intervals = base.mark_rule(color=COLOUR, strokeWidth=2).encode(
         y=names, x=alt.X(f"{low}:Q", title=None, axis=axis), x2=f"{high}:Q"
     )
     points = base.mark_point(color=COLOUR, filled=True, size=40).encode(y=names, x=f"{y}:Q")
-    return render((bars + points).properties(title=title, width=WIDTH, height=max(60, _ROW_HEIGHT * shown.height)))
+    return render((intervals + points).properties(title=title, width=WIDTH, height=max(60, _ROW_HEIGHT * shown.height)))
+
+
+def requests_by_action(requests: nw.LazyFrame) -> str | None:
+    """Requests of products by what is to be done about them."""
+    counted = to_polars(requests.group_by("action").agg(nw.len().alias("n")))
+    if counted.is_empty():
+        return None
+    ordered = counted.sort("n", "action", descending=[True, False])
+    return bars(ordered, x="action", y="n", title="Requests of products by what is to be done", y_title="requests")

@@ -36,3 +36,49 @@ class EvaluationPolicy:
     sample_ratio_alarm_p: float = 0.001
     alpha: float = 0.05
     margin_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class SensorPolicy:
+    """What a product's request for help is, and what answers it. Words are compared without regard to case.
+
+    Attributes:
+        request_words: metrics of usage and types of event by which a product, or its user, asks for something to be done.
+        request_from_value: a measurement of such a metric is a request from this value up (0 switches an alert off again); one
+            without value is.
+        answered_words: outcomes by which the source of a request says that it was answered.
+        waiting_words: outcomes by which it says that it was not.
+        answer_value_hours: hours in one unit of the event's value, by which the source of an answered request says how long it took.
+        answer_functions: channels of these functions of the company answer; a newsletter after an alert is no answer.
+        visit_words: types of event that are a visit of the service, whatever direction the channel says.
+        answer_window_days: what comes later than this after a request does not answer it.
+        response_promise_hours: metric of a promise that is about the time to respond -> hours in one unit of its threshold.
+    """
+
+    request_words: tuple[str, ...] = (
+        "alert",
+        "sensor_request",
+        "sensor_alert",
+        "fault",
+        "fault_code",
+        "service_request",
+    )
+    request_from_value: float = 1.0
+    answered_words: tuple[str, ...] = ("answered", "resolved", "solved", "done", "closed")
+    waiting_words: tuple[str, ...] = ("waiting", "open", "unanswered")
+    answer_value_hours: float = 1.0
+    answer_functions: tuple[str, ...] = ("service", "product")
+    visit_words: tuple[str, ...] = ("visit", "service_visit", "field_visit", "repair", "technician_visit")
+    answer_window_days: int = 30
+    response_promise_hours: dict[str, float] = field(
+        default_factory=lambda: {
+            "answer_hours": 1.0,
+            "response_time_hours": 1.0,
+            "response_hours": 1.0,
+            "sensor_response_hours": 1.0,
+            "response_time_minutes": 1 / 60,
+            "response_minutes": 1 / 60,
+            "response_time_days": 24.0,
+            "response_days": 24.0,
+        }
+    )

@@ -1,234 +1,199 @@
-"""Candidate pairs under a budget: the union of many tight keys, chosen by counting what each would cost.
+"""Candidate pairs: two records are compared where a tight enough block holds both.
 
-Belongs here: keys from atoms, counting, choosing, listing pairs. Does not belong here: which atoms a field has
-(model.py) and how pairs are compared. Arrays instead of Splink's own blocking rules, because a rule can neither skip
-the blocks that are too large nor keep, per record, the pairs that most keys agree on; Splink is handed the resulting
-table of pairs.
+Belongs here: codes of atoms, the blocks of a key, listing their pairs, two-step closure. Does not belong here: which atoms a field
+has (model.py), which keys a model uses (key_choice.py), how pairs are compared. Arrays instead of Splink's own blocking rules,
+because a rule cannot skip the blocks that are too large; Splink is handed the resulting table of pairs.
+
+Whether a pair is a candidate depends on its two records and on the sizes of their blocks, never on the rank of the pair among
+others: so what one new record changes stays within its own blocks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from cx_pipeline.identity.agglomeration import IntArray
+from cx_pipeline.identity.hashing import NOTHING, Codes, Hasher, combined
 from cx_pipeline.identity.model import Atom
-from cx_pipeline.identity.policy import LinkagePolicy
-from cx_pipeline.identity.population import Population
 from cx_pipeline.identity.population import exclusive_channels as exclusive_channels
 
-IntArray = npt.NDArray[np.int64]
+TOKEN_PAIRS = "two name tokens"
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Pairs to be compared, `left` < `right`, sorted; and where they come from.
+class BlockingKey:
+    """What two records must share.
 
     Attributes:
-        left, right: (m,) record numbers.
-        report: keys taken with the pairs they yield, keys left out, totals.
+        atoms: labels of the atoms that must all be equal; `TOKEN_PAIRS` alone: any two name tokens.
+        max_records: a larger block says little and costs much: it is skipped.
     """
 
-    left: IntArray
-    right: IntArray
-    report: dict[str, object]
+    atoms: tuple[str, ...]
+    max_records: int
 
+    @property
+    def label(self) -> str:
+        """How reports call it."""
+        return " & ".join(self.atoms)
 
-def candidate_pairs(
-    table: pl.DataFrame, atoms: tuple[Atom, ...], policy: LinkagePolicy, population: Population
-) -> Candidates:
-    """All pairs of a small set; else the pairs that the tightest keys find within the budget.
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"atoms": list(self.atoms), "max_records": self.max_records}
 
-    Args:
-        table: one row per record in the order of `record`, with the atoms' columns, `channel`, and `full_tokens` where
-            there are names.
-        atoms: what keys are made of.
-        policy: the budgets.
-        population: which pairs are possible.
-    """
-    n = table.height
-    if n <= policy.all_pairs_up_to_records:
-        left, right = np.triu_indices(n, k=1)
-        left, right = left.astype(np.int64), right.astype(np.int64)
-        report: dict[str, object] = {"keys": {"all pairs": len(left)}, "n_keys_left_out": 0}
-    else:
-        left, right, report = _pairs_by_keys(table, atoms, policy)
-    keep = population.may_match(left, right)
-    left, right = left[keep], right[keep]
-    report |= {"n_pairs": len(left), "n_impossible_pairs": int((~keep).sum())}
-    return Candidates(left, right, report)
-
-
-def _pairs_by_keys(
-    table: pl.DataFrame, atoms: tuple[Atom, ...], policy: LinkagePolicy
-) -> tuple[IntArray, IntArray, dict[str, object]]:
-    n = table.height
-    keys = _keys(table, atoms)
-    costs = [(_cost(key.codes, policy.max_block_records), key) for key in keys]
-    costs.sort(key=lambda pair: (pair[0], pair[1].label))
-    budget = min(policy.max_raw_pairs_per_record * n, policy.max_raw_pairs)
-    taken: dict[str, int] = {}
-    chunks: list[IntArray] = []
-    for cost, key in costs:
-        if cost == 0 or cost > budget:
-            continue
-        budget -= cost
-        taken[key.label] = cost
-        chunks.append(_pairs_of_blocks(key, n, policy.max_block_records))
-    if not chunks:
-        nothing = np.empty(0, dtype=np.int64)
-        return nothing, nothing, {"keys": {}, "n_keys_left_out": len(keys)}
-    pairs, n_keys = np.unique(np.concatenate(chunks), return_counts=True)
-    del chunks
-    pairs = _within_record_budget(pairs, n_keys, n, policy.max_pairs_per_record)
-    return pairs // n, pairs % n, {"keys": taken, "n_keys_left_out": len(keys) - len(taken)}
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> BlockingKey:
+        """What `as_dict` gave."""
+        return cls(tuple(stored["atoms"]), int(stored["max_records"]))
 
 
 @dataclass(frozen=True)
-class _Key:
-    """`codes`: one number per entry, equal within a block, -1: none. `records`: whose entry it is, None: 0 .. n-1."""
+class Entries:
+    """Who stands in which block: `codes` equal within a block, none of them `NOTHING`; `records` whose entry it is."""
 
-    label: str
-    codes: IntArray
-    records: IntArray | None = None
+    codes: Codes
+    records: IntArray
 
-
-def _keys(table: pl.DataFrame, atoms: tuple[Atom, ...]) -> list[_Key]:
-    coded = [(atom, _codes(table, atom)) for atom in atoms]
-    keys = [_Key(atom.label, codes) for atom, codes in coded if atom.is_strong]
-    for i, (first, first_codes) in enumerate(coded):
-        for second, second_codes in coded[i + 1 :]:
-            if first.field != second.field:
-                keys.append(_Key(f"{first.label} & {second.label}", _combine(first_codes, second_codes)))
-    if "full_tokens" in table.columns:
-        keys.append(_token_pairs(table))
-    return keys
+    def in_blocks(self) -> tuple[Entries, IntArray, IntArray]:
+        """The entries with those of a block side by side, and each block's start and size."""
+        order = np.argsort(self.codes)
+        codes, records = self.codes[order], self.records[order]
+        starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.empty(0, dtype=np.int64)
+        return Entries(codes, records), starts, np.diff(np.r_[starts, len(codes)])
 
 
-def _codes(table: pl.DataFrame, atom: Atom) -> IntArray:
+@dataclass(frozen=True)
+class BlockCodes:
+    """Codes of the records, one array per atom, from which the blocks of any key are made.
+
+    Attributes:
+        n_records: records are numbered 0 .. n_records - 1.
+        atoms: (n,) codes by the atom's label, `NOTHING` where a record has no value.
+        tokens: an entry for each pair of a record's name tokens; None where there are no names.
+    """
+
+    n_records: int
+    atoms: Mapping[str, Codes]
+    tokens: Entries | None
+
+    def entries(self, atoms: tuple[str, ...]) -> Entries:
+        """Who stands in which block of a key; nobody where the records lack one of its atoms."""
+        if atoms == (TOKEN_PAIRS,):
+            return self.tokens or Entries(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
+        if not all(atom in self.atoms for atom in atoms):
+            return Entries(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
+        codes = combined([self.atoms[atom] for atom in atoms])
+        records = np.flatnonzero(codes != NOTHING)
+        return Entries(codes[records], records)
+
+
+def block_codes(table: pl.DataFrame, atoms: Iterable[Atom], hasher: Hasher) -> BlockCodes:
+    """Codes of the rows of a comparison table; a row's codes depend on that row alone."""
+    chosen = tuple(atoms)
+    coded = table.select(hasher.code(_value(atom)).alias(atom.label) for atom in chosen) if chosen else None
+    arrays = {atom.label: coded[atom.label].to_numpy() for atom in chosen} if coded is not None else {}
+    return BlockCodes(table.height, arrays, _token_pairs(table) if "full_tokens" in table.columns else None)
+
+
+def _value(atom: Atom) -> pl.Expr:
     column = pl.col(atom.column)
     if atom.part.startswith("first:"):
         length = int(atom.part.removeprefix("first:"))
-        value = (
-            pl.when(column.str.len_chars() >= min(length, 2)).then(column.str.slice(0, length))
-            if length > 1
-            else (column.str.slice(0, 1))
-        )
-    elif atom.part == "first_half":
-        value = pl.when(column.str.len_chars() >= 6).then(column.str.slice(0, column.str.len_chars() // 2))
-    elif atom.part == "last_half":
-        value = pl.when(column.str.len_chars() >= 6).then(column.str.slice(column.str.len_chars() // 2))
-    elif atom.part == "letters":
+        head = column.str.slice(0, length)
+        return pl.when(column.str.len_chars() >= min(length, 2)).then(head) if length > 1 else head
+    if atom.part == "first_half":
+        return pl.when(column.str.len_chars() >= 6).then(column.str.slice(0, column.str.len_chars() // 2))
+    if atom.part == "last_half":
+        return pl.when(column.str.len_chars() >= 6).then(column.str.slice(column.str.len_chars() // 2))
+    if atom.part == "letters":
         letters = column.str.replace_all(r"[^\p{L}]+", "")
-        value = pl.when(letters.str.len_chars() >= 3).then(letters)
-    elif atom.part == "month_day":
+        return pl.when(letters.str.len_chars() >= 3).then(letters)
+    if atom.part == "month_day":
         # 1 January is what many systems write for "unknown".
         is_default = (column == "01") & (pl.col(atom.columns[0]) == "01")
-        value = pl.when(~is_default).then(pl.concat_str(column, *atom.columns, separator="-"))
-    elif atom.part == "month_day_any_order":
+        return pl.when(~is_default).then(pl.concat_str(column, *atom.columns, separator="-"))
+    if atom.part == "month_day_any_order":
         month, day = (pl.col(name) for name in atom.columns)
-        value = pl.concat_str(column, pl.min_horizontal(month, day), pl.max_horizontal(month, day), separator="-")
-    else:
-        value = pl.concat_str(column, *atom.columns, separator="-")
-    codes = table.select(value.rank("dense").cast(pl.Int64).fill_null(0) - 1).to_series()
-    return codes.to_numpy()
+        return pl.concat_str(column, pl.min_horizontal(month, day), pl.max_horizontal(month, day), separator="-")
+    return pl.concat_str(column, *atom.columns, separator="-")
 
 
-def _combine(first: IntArray, second: IntArray) -> IntArray:
-    combined = first * (second.max(initial=0) + 1) + second
-    return np.where((first < 0) | (second < 0), -1, combined)
-
-
-def _token_pairs(table: pl.DataFrame) -> _Key:
+def _token_pairs(table: pl.DataFrame) -> Entries:
     """Every unordered pair of a record's name tokens: finds swapped and half-missing names."""
-    tokens = table.select("record", token="full_tokens").explode("token").drop_nulls("token")
-    pairs = tokens.join(tokens, on="record").filter(pl.col("token") < pl.col("token_right"))
-    codes = pairs.select(pl.struct("token", "token_right").rank("dense").cast(pl.Int64) - 1).to_series()
-    return _Key("two name tokens", codes.to_numpy(), pairs["record"].to_numpy())
+    tokens = table.select(place=pl.int_range(pl.len()), token="full_tokens").explode("token").drop_nulls("token")
+    pairs = tokens.join(tokens, on="place").filter(pl.col("token") < pl.col("token_right"))
+    codes = combined([pairs[side].cast(pl.UInt64).to_numpy() for side in ("token", "token_right")])
+    return Entries(codes, pairs["place"].to_numpy())
 
 
-def _cost(codes: IntArray, max_block: int) -> int:
-    present = np.sort(codes[codes >= 0])
-    if len(present) == 0:
-        return 0
-    starts = np.flatnonzero(np.r_[True, present[1:] != present[:-1]])
-    sizes = np.diff(np.r_[starts, len(present)])
-    sizes = sizes[sizes <= max_block]
-    return int((sizes * (sizes - 1) // 2).sum())
-
-
-def _pairs_of_blocks(key: _Key, n: int, max_block: int) -> IntArray:
-    """Pairs of records within each block that is small enough, each as left x n + right, left < right."""
-    present = np.flatnonzero(key.codes >= 0)
-    order = present[np.argsort(key.codes[present], kind="stable")]
-    codes = key.codes[order]
-    records = order if key.records is None else key.records[order]
-    starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
-    sizes = np.diff(np.r_[starts, len(codes)])
-    keep = (sizes > 1) & (sizes <= max_block)
-    starts, sizes = starts[keep], sizes[keep]
-    chunks: list[IntArray] = []
-    for size in np.unique(sizes):
-        row, column = np.triu_indices(size, k=1)
-        first = starts[sizes == size]
-        left = records[(first[:, None] + row[None, :]).ravel()]
-        right = records[(first[:, None] + column[None, :]).ravel()]
-        chunks.append(np.minimum(left, right) * n + np.maximum(left, right))
+def pairs_of_blocks(entries: Entries, n_records: int, max_records: int) -> IntArray:
+    """Pairs within each block of at most `max_records`, packed as left x n_records + right, left < right; may repeat."""
+    ordered, starts, sizes = entries.in_blocks()
+    chunks = [
+        pairs_of_equal_blocks(ordered.records, starts[sizes == size], int(size), n_records)
+        for size in np.unique(sizes[(sizes > 1) & (sizes <= max_records)])
+    ]
     return np.concatenate(chunks) if chunks else np.empty(0, dtype=np.int64)
 
 
-def _within_record_budget(pairs: IntArray, n_keys: IntArray, n: int, budget: int) -> IntArray:
-    """The pairs that are among the `budget` best (by number of keys) of one of their two records."""
-    left, right = pairs // n, pairs % n
-    degree = np.bincount(left, minlength=n) + np.bincount(right, minlength=n)
-    is_rich = degree > budget
-    contested = np.flatnonzero(is_rich[left] & is_rich[right])
-    if len(contested) == 0:
-        return pairs
-    record = np.concatenate([left[contested], right[contested]])
-    # One sortable number per entry: record, then more keys first, then the pair's place (pairs are sorted).
-    position = np.tile(np.arange(len(contested), dtype=np.int64), 2)
-    strength = (int(n_keys.max()) - np.tile(n_keys[contested], 2)).astype(np.int64)
-    order = np.lexsort((position, strength, record))
-    starts = np.searchsorted(record[order], np.arange(n))
-    rank = np.arange(len(order)) - starts[record[order]]
-    kept = np.zeros(len(pairs), dtype=np.bool_)
-    kept[:] = True
-    kept[contested] = False
-    kept[contested[position[order[rank < budget]]]] = True
-    return pairs[kept]
+def pairs_of_equal_blocks(records: IntArray, starts: IntArray, size: int, n_records: int) -> IntArray:
+    """Packed pairs of the blocks of one size that begin at `starts`."""
+    row, column = np.triu_indices(size, k=1)
+    members = records[starts[:, None] + np.arange(size)[None, :]]
+    first, second = members[:, row].ravel(), members[:, column].ravel()
+    packed = np.minimum(first, second) * n_records + np.maximum(first, second)
+    kept: IntArray = packed if (first != second).all() else packed[first != second]
+    return kept
 
 
-def closure_pairs(
-    edges: pl.DataFrame, candidates: Candidates, policy: LinkagePolicy, population: Population
-) -> tuple[IntArray, IntArray]:
-    """Pairs two likely steps apart that no key found: both are likely partners of one record.
+def candidate_pairs(codes: BlockCodes, keys: Sequence[BlockingKey]) -> tuple[IntArray, dict[str, int]]:
+    """The distinct packed pairs that the keys' blocks hold, sorted; and how many each key listed."""
+    n = codes.n_records
+    chunks = {key.label: pairs_of_blocks(codes.entries(key.atoms), n, key.max_records) for key in keys}
+    return distinct(list(chunks.values())), {label: len(pairs) for label, pairs in chunks.items()}
+
+
+def all_pairs(n_records: int) -> IntArray:
+    """Every packed pair, sorted."""
+    left, right = np.triu_indices(n_records, k=1)
+    packed: IntArray = left.astype(np.int64) * n_records + right
+    return packed
+
+
+def distinct(chunks: list[IntArray]) -> IntArray:
+    """Sorted distinct numbers of several arrays."""
+    if not chunks:
+        return np.empty(0, dtype=np.int64)
+    together = np.concatenate(chunks)
+    together.sort()
+    return together[np.r_[True, together[1:] != together[:-1]]] if len(together) else together
+
+
+def unpacked(pairs: IntArray, n_records: int) -> tuple[IntArray, IntArray]:
+    """left, right of packed pairs."""
+    left, right = np.divmod(pairs, max(n_records, 1))
+    return left, right
+
+
+def two_step_pairs(edges: pl.DataFrame, n_records: int, max_neighbours: int) -> IntArray:
+    """Packed sorted pairs of records that are both among the best likely partners of a third one.
 
     Args:
-        edges: left, right, match_weight of scored pairs.
-        candidates: what has been scored already.
-        policy: `max_closure_neighbours` best partners of a record are looked at.
-        population: which pairs are possible.
-
-    Returns:
-        left, right: (m,) record numbers, left < right.
+        edges: left, right, match_weight of scored candidates; those of weight 0 and more are likely.
+        n_records: records are numbered 0 .. n_records - 1.
+        max_neighbours: the best partners of a record that are looked at; ties go to the lower number.
     """
-    n = population.n_records
-    nothing = np.empty(0, dtype=np.int64)
-    if policy.max_closure_neighbours == 0 or n <= policy.all_pairs_up_to_records:
-        return nothing, nothing
     likely = edges.filter(pl.col("match_weight") >= 0).select("left", "right", "match_weight")
     partners = (
         pl.concat([likely, likely.select(left="right", right="left", match_weight="match_weight")])
         .sort("left", "match_weight", "right", descending=[False, True, False])
-        .filter(pl.int_range(pl.len()).over("left") < policy.max_closure_neighbours)
+        .filter(pl.int_range(pl.len()).over("left") < max_neighbours)
         .select(middle="left", record="right")
     )
     steps = partners.join(partners, on="middle").filter(pl.col("record") < pl.col("record_right"))
-    pairs = np.unique(steps.select(pl.col("record") * n + pl.col("record_right")).to_series().to_numpy())
-    pairs = np.setdiff1d(pairs, candidates.left * n + candidates.right, assume_unique=True)
-    left, right = pairs // n, pairs % n
-    keep = population.may_match(left, right)
-    return left[keep], right[keep]
+    return distinct([steps.select(pl.col("record") * n_records + pl.col("record_right")).to_series().to_numpy()])

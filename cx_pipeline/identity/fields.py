@@ -12,11 +12,13 @@ from enum import Enum
 import numpy as np
 import polars as pl
 
+from cx_pipeline.identity.hashing import HashedTable, Hasher
 from cx_pipeline.identity.nicknames import given_name_roots
 from cx_pipeline.identity.population import ORGANISATION, PERSON, UNKNOWN
 
 IDENTIFIER_PREFIX = "id_"
 TOKEN_WEIGHT_BITS = 8
+_MAX_TOKENS = 20_000
 
 
 class Kind(Enum):
@@ -63,7 +65,7 @@ _FIELDS = (
     Field("birth_date", Kind.DATE, True, "birth date"),
     Field("organisation_name", Kind.TEXT, False, "organisation", is_corporate=True),
     Field("organisation_registration_id", Kind.IDENTIFIER, False, "registration id", is_corporate=True),
-    Field("email", Kind.EMAIL, True, "e-mail"),
+    Field("email", Kind.EMAIL, False, "e-mail"),
     Field("phone", Kind.CODE, False, "telephone"),
     Field("sex", Kind.CATEGORY, True, "sex"),
     Field("birth_place", Kind.TEXT, False, "birth place"),
@@ -129,20 +131,39 @@ def choose_fields(records: pl.DataFrame) -> tuple[Field, ...]:
         Field(f"identifier_{i}", Kind.IDENTIFIER, _is_personal(namespace), namespace, _is_personal(namespace))
         for i, namespace in enumerate(_namespaces(records))
     ]
-    present = [field for field in (*_FIELDS, *identifiers) if _varies(records, _source_column(records, field))]
+    present = [field for field in (*_FIELDS, *identifiers) if _varies(records, _source_column(field))]
     if not any(field.name in _NAMES for field in present):
         return ()
     return tuple(present)
 
 
-def comparison_columns(records: pl.DataFrame, fields: tuple[Field, ...]) -> pl.DataFrame:
-    """One row per record with the columns that model.py's comparisons and blocking keys read."""
+def comparison_columns(
+    records: pl.DataFrame,
+    fields: tuple[Field, ...],
+    hasher: Hasher | None = None,
+    frequencies: HashedTable | None = None,
+) -> pl.DataFrame:
+    """One row per record with the columns that model.py's comparisons and blocking keys read.
+
+    Args:
+        records: what `number_records` gives, or some of its rows; a row's columns depend on that row alone.
+        fields: of the model; one that the records lack is missing everywhere.
+        hasher: names the tokens; None: without a key.
+        frequencies: of the tokens, as the model knows them; None: those of these records.
+    """
+    hasher = hasher or Hasher("")
     names = {field.name for field in fields}
     plain = [field for field in fields if field.kind is not Kind.FULL_NAME]
-    values = [pl.col(_source_column(records, field)).alias(field.name) for field in plain]
-    table = records.select("record", "channel", _party_kind(), *values)
+    present = set(records.columns)
+    values = [
+        (pl.col(column) if column in present else pl.lit(None, dtype=pl.String)).alias(field.name)
+        for field in plain
+        for column in [_source_column(field)]
+    ]
+    table = records.select("record", "channel", party_kind(), *values)
     if "full" in names:
-        table = table.with_columns(_weighted_tokens(records["full"]))
+        known = frequencies or token_frequencies(records, hasher, _MAX_TOKENS)
+        table = table.with_columns(_weighted_tokens(records["full"], known, hasher))
     if "given_name" in names:
         roots = given_name_roots()
         table = table.with_columns(
@@ -165,7 +186,7 @@ def comparison_columns(records: pl.DataFrame, fields: tuple[Field, ...]) -> pl.D
     return table
 
 
-def _party_kind() -> pl.Expr:
+def party_kind() -> pl.Expr:
     """Who names a person is about a person, also where an organisation is named beside; dates of birth and sexes name one."""
     names_person = pl.any_horizontal(pl.col("full", "birth_date", "birth_year", "sex").is_not_null())
     names_organisation = pl.col("organisation_name").is_not_null()
@@ -182,7 +203,7 @@ def _namespaces(records: pl.DataFrame) -> list[str]:
     return [name.removeprefix(IDENTIFIER_PREFIX) for name in records.columns if name.startswith(IDENTIFIER_PREFIX)]
 
 
-def _source_column(records: pl.DataFrame, field: Field) -> str:
+def _source_column(field: Field) -> str:
     if field.name.startswith("identifier_"):
         return f"{IDENTIFIER_PREFIX}{field.label}"
     return field.name
@@ -194,20 +215,27 @@ def _varies(records: pl.DataFrame, column: str) -> bool:
     return column in records.columns and records[column].drop_nulls().n_unique() > 1
 
 
-def _weighted_tokens(full: pl.Series) -> list[pl.Series]:
+def token_frequencies(records: pl.DataFrame, hasher: Hasher, max_tokens: int) -> HashedTable:
+    """Share of the records that each of the commonest name tokens stands in; that of a rarer one is the mean of the rest."""
+    tokens = records["full"].drop_nulls().explode().drop_nulls()
+    found = HashedTable.of_shares(hasher.lasting(tokens), max_tokens)
+    per_record = len(tokens) / max(records.height, 2)
+    return HashedTable(found.hashes, found.numbers * per_record, found.rest * per_record)
+
+
+def _weighted_tokens(full: pl.Series, frequencies: HashedTable, hasher: Hasher) -> list[pl.Series]:
     """Tokens as numbers whose low bits are their weight (rarity, ln n/df): an intersection carries its own worth."""
-    tokens = pl.DataFrame({"record": np.arange(len(full)), "token": full}).explode("token").drop_nulls("token")
-    frequency = tokens.group_by("token").len().sort("token").with_row_index("code")
-    rarity = np.log(max(len(full), 2) / frequency["len"].to_numpy())
-    weight = np.clip(np.round(8 * rarity), 1, (1 << TOKEN_WEIGHT_BITS) - 1).astype(np.int32)
-    code = frequency["code"].to_numpy().astype(np.int32) << TOKEN_WEIGHT_BITS | weight
-    frequency = frequency.with_columns(pl.Series("number", code), pl.Series("weight", weight))
+    tokens = pl.DataFrame({"place": np.arange(len(full)), "token": full}).explode("token").drop_nulls("token")
+    hashes = hasher.lasting(tokens["token"])
+    share = np.clip(frequencies.of(hashes), 1e-300, 1.0)
+    weight = np.clip(np.round(8 * -np.log(share)), 1, (1 << TOKEN_WEIGHT_BITS) - 1).astype(np.int64)
+    number = hashes.astype(np.int64) << TOKEN_WEIGHT_BITS | weight
     joined = (
-        tokens.join(frequency.select("token", "number", "weight"), on="token", how="left")
-        .group_by("record")
+        tokens.select("place", number=pl.Series(number), weight=pl.Series(weight.astype(np.int32)))
+        .group_by("place")
         .agg(pl.col("number").sort(), pl.col("weight").sum())
     )
-    every = pl.DataFrame({"record": np.arange(len(full))}).join(joined, on="record", how="left", maintain_order="left")
+    every = pl.DataFrame({"place": np.arange(len(full))}).join(joined, on="place", how="left", maintain_order="left")
     return [every["number"].alias("full_tokens"), every["weight"].alias("full_weight")]
 
 

@@ -12,19 +12,49 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from cx_pipeline.identity.agglomeration import IntArray
-from cx_pipeline.identity.blocking import Candidates, candidate_pairs, closure_pairs
-from cx_pipeline.identity.fields import choose_fields, comparison_columns
-from cx_pipeline.identity.model import Comparison, atoms, comparisons, numbering, splink_settings, training_rules
+from cx_pipeline.identity.agglomeration import BoolArray, FloatArray, IntArray
+from cx_pipeline.identity.blocking import (
+    BlockCodes,
+    all_pairs,
+    block_codes,
+    candidate_pairs,
+    two_step_pairs,
+    unpacked,
+)
+from cx_pipeline.identity.fields import Kind, choose_fields, comparison_columns, party_kind, token_frequencies
+from cx_pipeline.identity.hashing import Hasher
+from cx_pipeline.identity.incremental import (
+    LinkageState,
+    are_candidates,
+    carried_over,
+    difference,
+    fingerprints,
+    merged_codes,
+    read_codes,
+    stored_codes,
+    touched_pairs,
+)
+from cx_pipeline.identity.key_choice import choose_keys, possible_keys, sample_pairs
+from cx_pipeline.identity.linkage_model import LinkageModel
+from cx_pipeline.identity.model import (
+    Comparison,
+    atoms,
+    comparisons,
+    numbering,
+    splink_settings,
+    training_rules,
+)
 from cx_pipeline.identity.policy import LinkagePolicy
 from cx_pipeline.identity.population import Population
 from cx_pipeline.identity.population_em import LevelArray
-from cx_pipeline.identity.scoring import PairScorer, estimate_population
+from cx_pipeline.identity.scoring import PairScorer, RecordValues
+from cx_pipeline.identity.training import LevelsOf, budget, estimate
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,8 +71,11 @@ EDGE_SCHEMA: dict[str, type[pl.DataType]] = {
     "log_prior_match": pl.Float64,
     "log_prior_related": pl.Float64,
 }
+PAIR_SCHEMA = EDGE_SCHEMA | {"is_candidate": pl.Boolean}
 _LOG_2 = float(np.log(2.0))
-_PAIRS_PER_BATCH = 1_000_000
+_PAIRS_PER_BATCH = 2_000_000
+_ROUNDING = 1e-6
+_MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,46 +88,259 @@ class Linkage:
             priors.
         model: `splink`: settings JSON of the trained model; `identity`: our own part. JSON-ready.
         report: counts of pairs and what was learnt; no personal data.
+        state: what the next night can take over; None where that pays nothing: a small set, plain Splink.
     """
 
     edges: pl.DataFrame
     model: dict[str, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    state: LinkageState | None = None
 
 
-def link(records: pl.DataFrame, policy: LinkagePolicy, duplicate_free: frozenset[str]) -> Linkage:
+def train(
+    records: pl.DataFrame, policy: LinkagePolicy, duplicate_free: frozenset[str], hash_key: str = ""
+) -> LinkageModel | None:
+    """Learns a model from records; None where no column names anybody or there is no pair that could match.
+
+    Args:
+        records: what `number_records` gives: standardised rows, `record` = 0 .. n-1 in row order.
+        policy: budgets and the kind of model.
+        duplicate_free: channels that hold one record per person; pairs within them are never scored.
+        hash_key: of the hashes by which the model knows frequent values.
+    """
+    fields = choose_fields(records)
+    if not fields:
+        return None
+    hasher = Hasher(hash_key)
+    has_names = any(one.kind is Kind.FULL_NAME for one in fields)
+    tokens = token_frequencies(records, hasher, policy.max_values_per_field) if has_names else None
+    table = comparison_columns(records, fields, hasher, tokens)
+    population = Population(table, duplicate_free)
+    codes = block_codes(table, atoms(fields), hasher)
+    sample = sample_pairs(codes, possible_keys(atoms(fields), codes.tokens is not None), policy)
+    chosen = comparisons(fields)
+    if not population.may_match(*unpacked(sample.pairs, table.height)).any():
+        return None
+    values = RecordValues(table, hasher)
+    max_pairs = budget(table.height, policy) * table.height
+    with _Engine(table, policy).opened() as engine:
+        rules = tuple(training_rules(table, chosen))
+        if policy.model == "splink":
+            chosen = tuple(comparison for comparison in chosen if comparison.tf_column)
+            learnt, settings = _train_splink(engine, chosen, rules, policy)
+            match = _splink_probabilities(engine, settings, *unpacked(sample.pairs, table.height))
+            scorers: dict[str, PairScorer] = {}
+        else:
+            found = estimate(table, values, chosen, sample, population, engine.levels_of(chosen), policy)
+            scorers, learnt, match = found.scorers, found.learnt, found.match
+            first = next(iter(scorers.values()))
+            settings = _saved(
+                engine.linker(
+                    splink_settings(
+                        chosen, first.model.share_match, rules, use_term_frequencies=True, estimate=first.margins()
+                    )
+                )
+            )
+    keys = choose_keys(sample, match, max_pairs)
+    parts = policy.model, fields, keys, tokens, scorers, settings
+    model = LinkageModel(*parts, records.height, hasher.fingerprint, learnt)
+    # What a stored model gives and a fresh one must be the same to the last digit.
+    return LinkageModel.from_dict(json.loads(json.dumps(model.as_dict())))
+
+
+def link(
+    records: pl.DataFrame,
+    policy: LinkagePolicy,
+    duplicate_free: frozenset[str],
+    model: LinkageModel | None = None,
+    hash_key: str = "",
+    previous: LinkageState | None = None,
+) -> Linkage:
     """Scores the pairs of records that may be one person or organisation.
 
     Args:
         records: what `number_records` gives: standardised rows, `record` = 0 .. n-1 in row order.
-        policy: budgets and the model to use.
+        policy: budgets; the kind of model where one is to be trained.
         duplicate_free: channels that hold one record per person; pairs within them are never scored.
+        model: the model in use; None: one is trained on these records.
+        hash_key: that the model was trained under.
+        previous: what last night left; pairs of unchanged records are taken from there. The edges are the same without it.
 
     Returns:
-        edges, model and report; without edges (and without a model) where no column names anybody or there is no pair.
+        edges, model, report and state; no edges (and no model) where no column names anybody or there is no pair.
     """
-    fields = choose_fields(records)
-    chosen = comparisons(fields)
-    report: dict[str, Any] = {
-        "n_records": records.height,
-        "fields": [item.label for item in fields],
-        "model": policy.model,
-    }
-    if not fields:
-        return Linkage(pl.DataFrame(schema=EDGE_SCHEMA), {}, report | {"reason": "no field names anybody"})
-    table = comparison_columns(records, fields)
-    population = Population(table, duplicate_free)
-    candidates = candidate_pairs(table, atoms(fields), policy, population)
-    report["blocking"] = candidates.report
-    if len(candidates.left) == 0:
-        return Linkage(pl.DataFrame(schema=EDGE_SCHEMA), {}, report | {"reason": "no candidate pairs"})
-    with _Engine(table, policy).opened() as engine:
-        if policy.model == "splink":
-            edges, model, learnt = _link_with_splink(engine, chosen, candidates, policy)
+    report: dict[str, Any] = {"n_records": records.height, "model": policy.model}
+    model = model or train(records, policy, duplicate_free, hash_key)
+    if model is None:
+        reason = "no candidate pairs" if choose_fields(records) else "no field names anybody"
+        return Linkage(pl.DataFrame(schema=EDGE_SCHEMA), {}, report | {"reason": reason})
+    report |= {"model": model.kind, "fields": [one.label for one in model.fields], "learnt": model.learnt}
+    night = _Night(records, policy, duplicate_free, model, Hasher(hash_key))
+    if records.height <= policy.all_pairs_up_to_records:
+        pairs = night.possible(all_pairs(records.height))
+        edges, state = night.scored(pairs, policy.min_edge_log_odds), None
+        report["blocking"] = {"n_pairs": len(pairs), "n_scored_pairs": len(pairs)}
+    else:
+        edges, state, report["blocking"] = night.linked(previous)
+    return Linkage(edges, model.described(), report | {"n_edges": edges.height}, state)
+
+
+class _Night:
+    """One set of records under one model."""
+
+    def __init__(
+        self,
+        records: pl.DataFrame,
+        policy: LinkagePolicy,
+        duplicate_free: frozenset[str],
+        model: LinkageModel,
+        hasher: Hasher,
+    ) -> None:
+        self.records = records
+        self.policy = policy
+        self.model = model
+        self.hasher = hasher
+        self.signature = _signature(model, policy, duplicate_free, hasher)
+        kinds = records.select("channel", party_kind())
+        self.population = Population(kinds, duplicate_free)
+        self._table: pl.DataFrame | None = None
+        used = {label for key in model.keys for label in key.atoms}
+        self._atoms = [atom for atom in atoms(model.fields) if atom.label in used]
+
+    def table(self, rows: IntArray | None = None) -> pl.DataFrame:
+        """The comparison table of some records, numbered anew from 0, or of all."""
+        if rows is not None:
+            some = self.records[rows].with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("record"))
+            return comparison_columns(some, self.model.fields, self.hasher, self.model.tokens)
+        if self._table is None:
+            self._table = comparison_columns(self.records, self.model.fields, self.hasher, self.model.tokens)
+        return self._table
+
+    def possible(self, pairs: IntArray) -> IntArray:
+        """Those of the packed pairs that can be one party at all."""
+        return pairs[self.population.may_match(*unpacked(pairs, self.population.n_records))]
+
+    def linked(self, previous: LinkageState | None) -> tuple[pl.DataFrame, LinkageState | None, dict[str, Any]]:
+        """Edges, what the next night may take over, and counts."""
+        prints = fingerprints(self.records, self.hasher)
+        takes_over = previous is not None and previous.signature == self.signature
+        changes = difference(previous.records, prints) if takes_over and previous else None
+        n = self.records.height
+        report: dict[str, Any] = {}
+        if changes is None or previous is None:
+            codes = block_codes(self.table(), self._atoms, self.hasher)
+            pairs, report["keys"] = candidate_pairs(codes, self.model.keys)
+            kept = pl.DataFrame(schema=PAIR_SCHEMA)
         else:
-            edges, model, learnt = _link_with_population(engine, chosen, candidates, policy, population)
-    report |= {"n_edges": edges.height, "learnt": learnt}
-    return Linkage(edges, model, report)
+            changed = np.flatnonzero(changes.is_changed)
+            before = read_codes(previous.records)
+            codes = merged_codes(before, block_codes(self.table(changed), self._atoms, self.hasher), changes)
+            touched = touched_pairs(self.model.keys, before, codes, changes)
+            pairs = touched.to_score
+            kept = self._reviewed(carried_over(previous.pairs, changes), touched.in_doubt, codes)
+            report["n_changed_records"] = len(changed)
+        pairs = self.possible(pairs)
+        fresh = self.scored(pairs, self.policy.min_edge_log_odds).with_columns(is_candidate=pl.lit(True))
+        candidates = pl.concat([_without(kept.filter("is_candidate"), pairs, n), fresh])
+        steps = self._steps(candidates)
+        known = kept.filter(~pl.col("is_candidate"))
+        known = known.filter(pl.Series(np.isin(_packed(known, n), steps, assume_unique=True)))
+        new = np.setdiff1d(steps, np.concatenate([_packed(known, n), pairs]))
+        more = self.scored(new, -np.inf).with_columns(is_candidate=pl.lit(False))
+        scored = pl.concat([candidates, known, more]).sort("left", "right")
+        report |= {"n_pairs": len(pairs), "n_closure_pairs": len(new), "n_scored_pairs": len(pairs) + len(new)}
+        state = LinkageState(self.signature, prints.hstack(stored_codes(codes)), scored) if self.model.scorers else None
+        return _likely_enough(scored.drop("is_candidate"), self.policy.min_edge_log_odds), state, report
+
+    def _reviewed(self, kept: pl.DataFrame, in_doubt: BoolArray, codes: BlockCodes) -> pl.DataFrame:
+        left, right = kept["left"].to_numpy(), kept["right"].to_numpy()
+        is_candidate = kept["is_candidate"].to_numpy().copy()
+        rows = np.flatnonzero(is_candidate & in_doubt[left] & in_doubt[right])
+        is_candidate[rows] = are_candidates(self.model.keys, codes, left[rows], right[rows])
+        return kept.with_columns(pl.Series("is_candidate", is_candidate))
+
+    def _steps(self, candidates: pl.DataFrame) -> IntArray:
+        """Two-step pairs that are not candidates themselves; none for Splink's own model, which they would harm."""
+        n = self.population.n_records
+        if self.policy.max_closure_neighbours == 0 or not self.model.scorers:
+            return np.empty(0, dtype=np.int64)
+        steps = two_step_pairs(candidates, n, self.policy.max_closure_neighbours)
+        return self.possible(np.setdiff1d(steps, _packed(candidates, n), assume_unique=True))
+
+    def scored(self, pairs: IntArray, min_log_odds: float) -> pl.DataFrame:
+        """`EDGE_SCHEMA`, sorted: the packed pairs with a score of `min_log_odds` or more, compared and scored batch by batch."""
+        if len(pairs) == 0:
+            return pl.DataFrame(schema=EDGE_SCHEMA)
+        left, right = unpacked(pairs, self.population.n_records)
+        is_needed = np.zeros(self.population.n_records, dtype=np.bool_)
+        is_needed[left] = is_needed[right] = True
+        rows = None if self.model.kind == "splink" or is_needed.mean() > _MOST else np.flatnonzero(is_needed)
+        table = self.table(rows)
+        own = np.arange(table.height) if rows is None else np.cumsum(is_needed) - 1
+        is_about = self.population.concerns_organisations(left, right)
+        with _Engine(table, self.policy).opened() as engine:
+            if not self.model.scorers:
+                found = _splink_edges(engine, self.model.splink, left, right)
+            else:
+                found = self._weighed(engine, table, own[left], own[right], is_about, min_log_odds)
+        if rows is not None:
+            numbers = (pl.Series(side, rows[found[side].to_numpy()]) for side in ("left", "right"))
+            found = found.with_columns(*numbers)
+        return _likely_enough(found, min_log_odds).sort("left", "right")
+
+    def _weighed(
+        self,
+        engine: _Engine,
+        table: pl.DataFrame,
+        left: IntArray,
+        right: IntArray,
+        is_about: BoolArray,
+        min_log_odds: float,
+    ) -> pl.DataFrame:
+        values = RecordValues(table, self.hasher)
+        levels_of = engine.levels_of(self.model.comparisons)
+        found = [pl.DataFrame(schema=EDGE_SCHEMA)]
+        for of_organisations in (False, True):
+            rows = np.flatnonzero(is_about == of_organisations)
+            scorer = self.model.scorer(of_organisations)
+            for start in range(0, len(rows), _PAIRS_PER_BATCH):
+                batch = rows[start : start + _PAIRS_PER_BATCH]
+                levels = levels_of(left[batch], right[batch])
+                # The bound is applied to what is stored, the rounded score.
+                scored = scorer.edges(values, left[batch], right[batch], levels, min_log_odds - _ROUNDING)
+                found.append(_rounded(scored))
+        return pl.concat(found)
+
+
+def _signature(model: LinkageModel, policy: LinkagePolicy, duplicate_free: frozenset[str], hasher: Hasher) -> str:
+    """Of all that decides an edge beside the records."""
+    from importlib.metadata import version
+
+    parts = [
+        model.as_dict(),
+        [[one.null_sql, one.levels] for one in model.comparisons],
+        [policy.max_closure_neighbours, policy.min_edge_log_odds, policy.all_pairs_up_to_records],
+        sorted(duplicate_free),
+        hasher.fingerprint,
+        [version(name) for name in ("polars", "duckdb", "splink", "numpy")],
+    ]
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _packed(pairs: pl.DataFrame, n_records: int) -> IntArray:
+    packed: IntArray = pairs["left"].to_numpy() * n_records + pairs["right"].to_numpy()
+    return packed
+
+
+def _without(pairs: pl.DataFrame, packed: IntArray, n_records: int) -> pl.DataFrame:
+    if len(packed) == 0 or pairs.is_empty():
+        return pairs
+    place = np.minimum(np.searchsorted(packed, _packed(pairs, n_records)), len(packed) - 1)
+    return pairs.filter(pl.Series(packed[place] != _packed(pairs, n_records)))
+
+
+def _likely_enough(scored: pl.DataFrame, min_log_odds: float) -> pl.DataFrame:
+    return scored.filter(pl.col("match_weight") * _LOG_2 >= min_log_odds)
 
 
 class _Engine:
@@ -150,15 +396,21 @@ class _Engine:
             predicted.drop_table_from_database_and_remove_from_cache()
             yield scored
 
-    def levels(self, linker: Linker, chosen: tuple[Comparison, ...], left: IntArray, right: IntArray) -> LevelArray:
-        """(pairs, comparisons) levels by a linker whose match weights are numbers of levels (see `model.numbering`)."""
+    def levels_of(self, chosen: tuple[Comparison, ...]) -> LevelsOf:
+        """How Splink compares pairs: (pairs, comparisons) levels, by match weights that are numbers of levels."""
+        settings = splink_settings(chosen, 0.5, (), use_term_frequencies=False, estimate=numbering(chosen))
+        linker = self.linker(settings)
         names = [comparison.field.name for comparison in chosen]
         columns = ", ".join(f'(round("mw_{name}") - 1)::TINYINT AS "level_{name}"' for name in names)
-        batches = [
-            batch.select(pl.exclude("record_l", "record_r")).to_numpy()
-            for batch in self.compare(linker, left, right, columns)
-        ]
-        return np.concatenate(batches) if batches else np.empty((0, len(names)), dtype=np.int8)
+
+        def levels_of(left: IntArray, right: IntArray) -> LevelArray:
+            batches = [
+                batch.select(pl.exclude("record_l", "record_r")).to_numpy()
+                for batch in self.compare(linker, left, right, columns)
+            ]
+            return np.concatenate(batches) if batches else np.empty((0, len(names)), dtype=np.int8)
+
+        return levels_of
 
 
 def _saved(linker: Linker) -> dict[str, Any]:
@@ -169,83 +421,20 @@ def _saved(linker: Linker) -> dict[str, Any]:
     return settings
 
 
-def _edges(scored: pl.DataFrame) -> pl.DataFrame:
+def _rounded(scored: pl.DataFrame) -> pl.DataFrame:
     """Rounded, so that the last bits of sums made by several threads do not reach a table."""
     return scored.select(
         pl.col(name).cast(dtype).round(9) if dtype == pl.Float64 else pl.col(name).cast(dtype)
         for name, dtype in EDGE_SCHEMA.items()
-    ).sort("left", "right")
-
-
-def _link_with_population(
-    engine: _Engine,
-    chosen: tuple[Comparison, ...],
-    candidates: Candidates,
-    policy: LinkagePolicy,
-    population: Population,
-) -> tuple[pl.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Splink compares; what agreement is worth comes from the whole population's pairs; Splink's settings get m and u.
-
-    Persons and organisations each have their own model; `model["splink"]` is the persons' where there are any.
-    """
-    rules = tuple(training_rules(engine.table, chosen))
-    linker = engine.linker(splink_settings(chosen, 0.5, rules, use_term_frequencies=False, estimate=numbering(chosen)))
-
-    def levels_of(left: IntArray, right: IntArray) -> LevelArray:
-        return engine.levels(linker, chosen, left, right)
-
-    edges: list[pl.DataFrame] = []
-    scorers: dict[str, PairScorer] = {}
-    learnt: dict[str, Any] = {}
-    is_about = population.concerns_organisations(candidates.left, candidates.right)
-    for name, of_organisations in (("persons", False), ("organisations", True)):
-        chosen_pairs = is_about == of_organisations
-        left, right = candidates.left[chosen_pairs], candidates.right[chosen_pairs]
-        if len(left) == 0:
-            continue
-        levels = levels_of(left, right)
-        drawn = population.sample(policy, of_organisations)
-        drawn_levels = levels if len(left) == drawn.n_population else levels_of(drawn.left, drawn.right)
-        random = (drawn.left, drawn.right, drawn_levels)
-        scorer = estimate_population(
-            engine.table, chosen, (left, right, levels), random, drawn.n_population, of_organisations, policy
-        )
-        found = scorer.edges(left, right, levels, policy.min_edge_log_odds)
-        more = closure_pairs(found, candidates, policy, population)
-        if len(more[0]):
-            left, right = np.concatenate([left, more[0]]), np.concatenate([right, more[1]])
-            levels = np.concatenate([levels, levels_of(*more)])
-            scorer = scorer.refitted((left, right, levels), random, policy)
-            found = scorer.edges(left, right, levels, policy.min_edge_log_odds)
-        scorers[name], learnt[name] = scorer, scorer.learnt() | {"n_closure_pairs": len(more[0])}
-        edges.append(found)
-    first = next(iter(scorers.values()))
-    settings = splink_settings(
-        chosen, first.model.share_match, rules, use_term_frequencies=True, estimate=first.margins()
     )
-    settings = _saved(engine.linker(settings))
-    ours = {"model": "population"} | {name: scorer.as_dict() for name, scorer in scorers.items()}
-    return _edges(pl.concat(edges)), {"splink": settings, "identity": ours}, learnt
 
 
-def _link_with_splink(
-    engine: _Engine, chosen: tuple[Comparison, ...], candidates: Candidates, policy: LinkagePolicy
-) -> tuple[pl.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Plain Splink: u from random pairs, m by expectation maximisation in blocks, Splink's own weights."""
-    n = engine.table.height
-    chosen = tuple(comparison for comparison in chosen if comparison.tf_column)
-    rules = training_rules(engine.table, chosen)
-    linker = engine.linker(splink_settings(chosen, 1.0 / max(n, 2), tuple(rules), use_term_frequencies=True))
-    learnt = _train_splink(linker, rules, policy)
-    settings = _saved(linker)
+def _splink_edges(engine: _Engine, settings: dict[str, Any], left: IntArray, right: IntArray) -> pl.DataFrame:
+    """Plain Splink's own scores: its weights, its term frequencies of tonight's records."""
     prior = float(np.clip(settings["probability_two_random_records_match"], 1e-12, 0.5))
     log_prior = float(np.log(prior) - np.log1p(-prior))
-    batches = [
-        batch.filter(pl.col("match_weight") * _LOG_2 >= policy.min_edge_log_odds)
-        for batch in engine.compare(linker, candidates.left, candidates.right, "match_weight, match_probability")
-    ]
-    scored = pl.concat(batches)
-    edges = _edges(
+    scored = pl.concat(engine.compare(engine.linker(settings), left, right, "match_weight, match_probability"))
+    return _rounded(
         scored.select(
             left=pl.min_horizontal("record_l", "record_r"),
             right=pl.max_horizontal("record_l", "record_r"),
@@ -257,15 +446,27 @@ def _link_with_splink(
             log_prior_related=pl.lit(-np.inf),
         )
     )
-    return edges, {"splink": settings, "identity": {"model": "splink"}}, learnt | {"prior": prior}
 
 
-def _train_splink(linker: Linker, rules: list[str], policy: LinkagePolicy) -> dict[str, Any]:
-    from splink.internals.exceptions import EMTrainingException
+def _splink_probabilities(engine: _Engine, settings: dict[str, Any], left: IntArray, right: IntArray) -> FloatArray:
+    linker = engine.linker(settings)
+    batches = [
+        batch["match_probability"].to_numpy() for batch in engine.compare(linker, left, right, "match_probability")
+    ]
+    return np.concatenate(batches)
 
+
+def _train_splink(
+    engine: _Engine, chosen: tuple[Comparison, ...], rules: tuple[str, ...], policy: LinkagePolicy
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Plain Splink: u from random pairs, m by expectation maximisation in blocks. What was learnt, and the settings."""
+    from splink.internals.exceptions import EMTrainingException, SplinkException
+
+    n = engine.table.height
+    linker = engine.linker(splink_settings(chosen, 1.0 / max(n, 2), rules, use_term_frequencies=True))
     learnt: dict[str, Any] = {"trained_on": []}
     if not rules:
-        return learnt | {"reason": "no field repeats: levels keep their default weights"}
+        return learnt | {"reason": "no field repeats: levels keep their default weights"}, _saved(linker)
     linker.training.estimate_probability_two_random_records_match([*rules[:2]], recall=0.6)
     linker.training.estimate_u_using_random_sampling(max_pairs=float(policy.n_random_pairs), seed=policy.seed)
     for rule in rules:
@@ -273,8 +474,10 @@ def _train_splink(linker: Linker, rules: list[str], policy: LinkagePolicy) -> di
             linker.training.estimate_parameters_using_expectation_maximisation(
                 rule, estimate_without_term_frequencies=True
             )
-        except EMTrainingException as error:
+        except (EMTrainingException, SplinkException) as error:
+            # Where a rule fixes every field nothing is left to learn from it.
             learnt.setdefault("not_trained_on", []).append(type(error).__name__)
         else:
             learnt["trained_on"].append(rule)
-    return learnt
+    settings = _saved(linker)
+    return learnt | {"prior": settings["probability_two_random_records_match"]}, settings

@@ -105,7 +105,10 @@ def _edits(column: str, at_most: int, of: str = "") -> str:
     # Few edits leave the first or the last character and nearly the length alone; most pairs fail this far cheaper test.
     left, right = f'"{of or column}_l"', f'"{of or column}_r"'
     ends = f"left({left}, 1) = left({right}, 1) OR right({left}, 1) = right({right}, 1)"
-    near = f"abs(length({left}) - length({right})) <= {at_most} AND ({ends})"
+    # k edits cannot bring Jaro's similarity (and so Jaro-Winkler's) of n characters below about 1 - 2k/3n.
+    shorter = f"least(length({left}), length({right}))"
+    alike = f"({shorter} <= 3 OR jaro_winkler_similarity({left}, {right}) >= 1 - {2 * at_most / 3 + 0.01:.2f} / {shorter})"
+    near = f"abs(length({left}) - length({right})) <= {at_most} AND ({ends}) AND {alike}"
     edits = f'damerau_levenshtein("{column}_l", "{column}_r") <= {at_most}'
     return f"CASE WHEN {near} THEN {edits} ELSE false END"
 
@@ -146,12 +149,18 @@ def _full_name_levels() -> tuple[tuple[str, str], ...]:
         f"coalesce(list_sum(list_transform(list_intersect(full_tokens_l, full_tokens_r), lambda x: x & {mask})), 0)"
     )
     smaller, larger = "least(full_weight_l, full_weight_r)", "greatest(full_weight_l, full_weight_r)"
+    # Most pairs share no token, which is told much faster than what the shared ones weigh.
+    is_any = "list_has_any(full_tokens_l, full_tokens_r)"
+
+    def weighs(at_least: str) -> str:
+        return f"CASE WHEN {is_any} THEN {shared} >= {at_least} ELSE false END"
+
     return (
         ("same tokens", "full_tokens_l = full_tokens_r"),
-        ("nearly all tokens", f"{shared} >= 0.75 * {larger}"),
-        ("one contains the other", f"{shared} >= 0.9 * {smaller}"),
-        ("half the rarity", f"{shared} >= 0.45 * {smaller}"),
-        ("something shared", f"{shared} > 0"),
+        ("nearly all tokens", weighs(f"0.75 * {larger}")),
+        ("one contains the other", weighs(f"0.9 * {smaller}")),
+        ("half the rarity", weighs(f"0.45 * {smaller}")),
+        ("something shared", is_any),
     )
 
 
@@ -361,3 +370,20 @@ def expected_levels(comparison: Comparison) -> tuple[tuple[float, ...], tuple[fl
         tuple(value / sum(match) for value in reversed(match)),
         tuple(value / sum(unrelated) for value in reversed(unrelated)),
     )
+
+
+# Names and birth dates hardly change and are never wholly wrong in most records of a person; addresses, phones do change.
+_MAX_DISAGREEMENT: dict[Kind, float] = {
+    Kind.GIVEN_NAME: 0.3,
+    Kind.SURNAME: 0.3,
+    Kind.FULL_NAME: 0.4,
+    Kind.DATE: 0.3,
+    Kind.IDENTIFIER: 0.5,
+    Kind.CATEGORY: 0.5,
+}
+_MAX_DISAGREEMENT_OF_OTHERS = 0.7
+
+
+def max_disagreement(comparison: Comparison) -> float:
+    """The largest share of matches that can be thought to disagree in a field that both records have."""
+    return _MAX_DISAGREEMENT.get(comparison.field.kind, _MAX_DISAGREEMENT_OF_OTHERS)

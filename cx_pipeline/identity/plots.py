@@ -33,3 +33,35 @@ def records_per_customer(xref: nw.LazyFrame) -> str | None:
         x_title="records",
         y_title="customers",
     )
+
+
+def refusals_by_reason(rejected: nw.LazyFrame) -> str | None:
+    """How much evidence was refused for each reason; nothing where none was."""
+    counted = to_polars(rejected.group_by("reason").agg(nw.len().alias("n_edges"))).sort("reason")
+    if counted.is_empty():
+        return None
+    return bars(
+        counted,
+        x="reason",
+        y="n_edges",
+        title="Refused evidence by reason",
+        x_title="reason",
+        y_title="pieces of evidence",
+    )
+
+
+def changes_by_night(ledger: nw.LazyFrame) -> str | None:
+    """How many ids were absorbed, split or retired each night; nothing where none was."""
+    changes = to_polars(
+        ledger.filter(nw.col("event").is_in(["absorbed", "split", "retired"]))
+        .group_by("as_of", "event")
+        .agg(nw.len().alias("n_ids"))
+    )
+    if changes.is_empty():
+        return None
+    counted = changes.sort("as_of", "event").select(
+        pl.concat_str([pl.col("as_of").cast(pl.String), "event"], separator=" ").alias("night"), "n_ids"
+    )
+    return bars(
+        counted.tail(30), x="night", y="n_ids", title="Changes of ids, latest nights", x_title="night", y_title="ids"
+    )

@@ -43,12 +43,15 @@ class Variable:
         is_own: not shared by related parties: in class H it agrees as rarely as in U.
         prior_match: (levels,) what is expected of matches before any data, lowest level ("anything else") first.
         prior_unrelated: (levels,) likewise of unrelated pairs.
+        max_disagreement: more matches than this share cannot have "anything else" where both values are there. Without this
+            bound the estimation may settle on another kind of pair than matches, such as namesakes.
     """
 
     name: str
     is_own: bool
     prior_match: tuple[float, ...]
     prior_unrelated: tuple[float, ...]
+    max_disagreement: float = 1.0
 
     @property
     def n_levels(self) -> int:
@@ -243,6 +246,7 @@ def fit(
     related = [block.related(m, u) for block, m, u in zip(blocks, match, unrelated, strict=True)]
     share_match = start
     share_related = share_match if has_related else 0.0
+    share_drawn = random.counts.sum() / n_pairs
     iteration = 0
     for iteration in range(1, max_iterations + 1):
         model = PopulationModel(
@@ -258,16 +262,25 @@ def fit(
         )
         p_match, p_related = _posteriors_of_cells(model, cells)
         q_match, q_related = _posteriors_of_cells(model, random_cells)
+        for place, factor in _too_much_disagreement(variables, candidates, p_match):
+            p_match = np.where(candidates.levels[:, place] == 0, p_match * factor, p_match)
+            q_match = np.where(random.levels[:, place] == 0, q_match * factor, q_match)
         before = (share_match, share_related)
         share_match = float(np.clip((p_match @ candidates.counts) / n_pairs, 0.01 / n_pairs, 0.5))
         match = tables(cells, p_match * candidates.counts, match_priors, _MARGIN_STRENGTH_MATCH, _JOINT_STRENGTH_MATCH)
-        unrelated = tables(
-            random_cells,
-            (1 - q_match - q_related) * random.counts,
-            unrelated_priors,
-            _MARGIN_STRENGTH_UNRELATED,
-            _JOINT_STRENGTH_UNRELATED,
-        )
+        unrelated = [
+            block.estimate(
+                # A rare cell is hardly drawn at random, but nearly all of its pairs are candidates.
+                np.maximum(
+                    _sums(drawn, (1 - q_match - q_related) * random.counts, block.n_cells),
+                    _sums(cell, (1 - p_match - p_related) * candidates.counts, block.n_cells) * share_drawn,
+                ),
+                prior,
+                _MARGIN_STRENGTH_UNRELATED,
+                _JOINT_STRENGTH_UNRELATED,
+            )
+            for block, drawn, cell, prior in zip(blocks, random_cells, cells, unrelated_priors, strict=True)
+        ]
         if has_related:
             share_related = float(np.clip((p_related @ candidates.counts) / n_pairs, 0.01 / n_pairs, 0.4))
             free = tables(
@@ -288,6 +301,25 @@ def fit(
         n_pairs,
         iteration,
     )
+
+
+def _too_much_disagreement(
+    variables: tuple[Variable, ...], candidates: Patterns, p_match: FloatArray
+) -> list[tuple[int, float]]:
+    """Variables in which more matches disagree than can be, and the factor that brings their weight down to the bound.
+
+    Constraining the expectations of the E-step keeps the estimation out of modes in which M is another kind of pair than a
+    match, such as namesakes (posterior regularisation: Ganchev, Graca, Gillenwater, Taskar 2010).
+    """
+    weights = p_match * candidates.counts
+    found = []
+    for place, variable in enumerate(variables):
+        level = candidates.levels[:, place]
+        disagrees, agrees = float(weights[level == 0].sum()), float(weights[level > 0].sum())
+        most = variable.max_disagreement
+        if most < 1.0 and disagrees * (1.0 - most) > agrees * most:
+            found.append((place, agrees * most / ((1.0 - most) * disagrees)))
+    return found
 
 
 def _sums(cells: IntArray, weights: FloatArray, n_cells: int) -> FloatArray:

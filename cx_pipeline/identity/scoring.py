@@ -14,11 +14,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cx_pipeline.core.errors import EngineError, Problem
 from cx_pipeline.identity.agglomeration import FloatArray, IntArray
 from cx_pipeline.identity.fields import Kind
-from cx_pipeline.identity.model import Comparison, expected_levels
+from cx_pipeline.identity.hashing import Codes, Hasher, combined
+from cx_pipeline.identity.model import Comparison, expected_levels, max_disagreement
 from cx_pipeline.identity.policy import LinkagePolicy
-from cx_pipeline.identity.population_em import LevelArray, Patterns, PopulationModel, Variable, dependent_groups, fit
+from cx_pipeline.identity.population_em import (
+    Block,
+    LevelArray,
+    Patterns,
+    PopulationModel,
+    Variable,
+    dependent_groups,
+    fit,
+)
 from cx_pipeline.identity.term_frequency import TermFrequency
 
 _NAME_KINDS = (Kind.GIVEN_NAME, Kind.SURNAME, Kind.FULL_NAME)
@@ -29,21 +39,32 @@ ComparedPairs = tuple[IntArray, IntArray, LevelArray]
 
 @dataclass(frozen=True)
 class PairScorer:
-    """Scores compared pairs of the records it was made for."""
+    """What pairs of levels and values are worth, as learnt once: holds no record and no value, only hashes of frequent ones.
+
+    Attributes:
+        model: the estimate.
+        chosen: comparisons, in the order of the levels' columns.
+        of_organisations: or of persons.
+        channels: the pairs of channels that the model tells apart.
+        frequencies: of the values of comparisons (by their numbers), each alone or several together.
+    """
 
     model: PopulationModel
     chosen: tuple[Comparison, ...]
     of_organisations: bool
-    n_records: int
-    sources: ChannelPairs
+    channels: ChannelPairs
     frequencies: dict[tuple[int, ...], TermFrequency]
 
-    def edges(self, left: IntArray, right: IntArray, levels: LevelArray, min_log_odds: float) -> pl.DataFrame:
-        """One row per pair with a score of `min_log_odds` or more; columns as in linkage.EDGE_SCHEMA."""
-        patterns = Patterns.of(self.sources.appended_to(levels, left, right))
-        by_match, by_related = self.model.log_ratios(patterns.levels)
-        match, related = by_match[patterns.index], by_related[patterns.index]
-        self._add_frequencies(match, related, left, levels)
+    def edges(
+        self, values: RecordValues, left: IntArray, right: IntArray, levels: LevelArray, min_log_odds: float
+    ) -> pl.DataFrame:
+        """One row per pair with a score of `min_log_odds` or more; columns as in linkage.EDGE_SCHEMA.
+
+        A pair's row depends on its two records alone, not on which other pairs are scored with it.
+        """
+        with_channels = self.channels.appended_to(levels, values.channel_codes(self.channels), left, right)
+        match, related = self.model.log_ratios(with_channels)
+        self._add_frequencies(match, related, values, left, levels)
         priors = self.model.priors
         score = priors.log_match + match - np.logaddexp(0.0, priors.log_related + related)
         keep = score >= min_log_odds
@@ -61,24 +82,17 @@ class PairScorer:
             }
         )
 
-    def _add_frequencies(self, match: FloatArray, related: FloatArray, left: IntArray, levels: LevelArray) -> None:
+    def _add_frequencies(
+        self, match: FloatArray, related: FloatArray, values: RecordValues, left: IntArray, levels: LevelArray
+    ) -> None:
         top = np.array([comparison.n_levels - 1 for comparison in self.chosen])
         agrees = levels == top[None, :]
         for block in self.model.blocks:
             for members, rows in _frequency_rows(self.chosen, block.members, agrees):
-                adjustment = self.frequencies[members].adjustments(left[rows])
+                adjustment = values.adjustments(self, members)[left[rows]]
                 match[rows] += adjustment
                 if not any(self.chosen[member].field.is_own(self.of_organisations) for member in members):
                     related[rows] += adjustment
-
-    def refitted(self, candidates: ComparedPairs, drawn: ComparedPairs, policy: LinkagePolicy) -> PairScorer:
-        """The same variables and blocks, estimated from more candidates."""
-        found = Patterns.of(self.sources.appended_to(candidates[2], candidates[0], candidates[1]))
-        random = Patterns.of(self.sources.appended_to(drawn[2], drawn[0], drawn[1]))
-        groups = tuple(block.members for block in self.model.blocks)
-        n_records, n_pairs = self.n_records, self.model.n_pairs
-        model = fit(found, random, n_pairs, n_records, self.model.variables, groups, True, policy.max_em_iterations)
-        return replace(self, model=model)
 
     def learnt(self) -> dict[str, Any]:
         """What a report says of the estimate."""
@@ -105,14 +119,14 @@ class PairScorer:
             )
         return result
 
-    def as_dict(self) -> dict[str, Any]:
-        """The model as JSON-ready data."""
+    def described(self) -> dict[str, Any]:
+        """The model as JSON-ready data, without the frequencies of values."""
         model = self.model
         return {
             "share_match": model.share_match,
             "share_related": model.share_related,
             "n_pairs": model.n_pairs,
-            "channel_pairs": self.sources.labels,
+            "channel_pairs": self.channels.labels,
             "blocks": [
                 {
                     "fields": [variable.name for variable in block.variables],
@@ -125,45 +139,161 @@ class PairScorer:
             ],
         }
 
+    def as_dict(self) -> dict[str, Any]:
+        """All that scoring needs, JSON-ready."""
+        return self.described() | {
+            "channels": list(self.channels.names),
+            "frequencies": [
+                {"fields": [self.chosen[i].field.name for i in members]} | frequency.as_dict()
+                for members, frequency in self.frequencies.items()
+            ],
+        }
 
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any], chosen: tuple[Comparison, ...], of_organisations: bool) -> PairScorer:
+        """What `as_dict` gave, for the same comparisons.
+
+        Raises:
+            EngineError: where the comparisons' levels are not those that the model was learnt with.
+        """
+        channels = ChannelPairs(tuple(stored["channels"]))
+        variables = _variables(chosen, of_organisations, channels)
+        place = {variable.name: i for i, variable in enumerate(variables)}
+        groups = [tuple(place.get(name, -1) for name in block["fields"]) for block in stored["blocks"]]
+        if sorted(i for group in groups for i in group) != list(range(len(variables))):
+            raise EngineError(_unlike("its fields are not those of its blocks"))
+        blocks = tuple(Block(group, variables) for group in groups)
+        if [list(block.radices) for block in blocks] != [block["levels"] for block in stored["blocks"]]:
+            raise EngineError(_unlike("fields have other levels now"))
+        match, related, unrelated = (
+            tuple(np.array(block[kind]) for block in stored["blocks"]) for kind in ("match", "related", "unrelated")
+        )
+        shares = stored["share_match"], stored["share_related"]
+        model = PopulationModel(variables, blocks, *shares, match, related, unrelated, stored["n_pairs"], 0)
+        frequencies = {
+            tuple(place[name] for name in item["fields"]): TermFrequency.from_dict(item)
+            for item in stored["frequencies"]
+        }
+        return cls(model, chosen, of_organisations, channels, frequencies)
+
+
+def _unlike(what: str) -> Problem:
+    return Problem(
+        f"the stored linkage model does not fit this version: {what}", "models/linkage", remedy="cx train linkage"
+    )
+
+
+@dataclass(frozen=True)
 class ChannelPairs:
-    """The unordered pair of channels of two records, as one more variable: learns softly which channels repeat people."""
+    """The unordered pair of channels of two records, as one more variable: learns softly which channels repeat people.
 
-    def __init__(self, channel: pl.Series) -> None:
-        names = channel.unique().sort().to_list()
-        self._n = len(names) if 1 < len(names) <= _MAX_CHANNELS else 0
-        self.labels: list[str] = []
-        if self._n:
-            self._code = channel.replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
-            first, second = np.triu_indices(self._n)
-            self.labels = [f"{names[a]} & {names[b]}" for a, b in zip(first, second, strict=True)]
-            self._number = np.zeros((self._n, self._n), dtype=np.int8)
-            self._number[first, second] = self._number[second, first] = np.arange(len(first))
+    Attributes:
+        names: the channels that are told apart, sorted; none where there is a single one, or very many.
+    """
 
-    def variable(self, share: FloatArray | None) -> tuple[Variable, ...]:
-        """None for a single channel (or very many); `share`: (pairs of channels,) of all pairs of records."""
-        if share is None:
-            return ()
-        return (Variable("channel_pair", False, tuple(share.tolist()), tuple(share.tolist())),)
+    names: tuple[str, ...]
 
-    def share(self, left: IntArray, right: IntArray) -> FloatArray | None:
-        """How random pairs spread over the pairs of channels."""
-        if not self._n:
-            return None
-        counts = np.bincount(self._number[self._code[left], self._code[right]], minlength=len(self.labels)) + 0.5
-        return np.asarray(counts / counts.sum(), dtype=np.float64)
+    @classmethod
+    def of(cls, channel: pl.Series) -> ChannelPairs:
+        """Those of a set of records."""
+        names = tuple(channel.unique().sort().to_list())
+        return cls(names if 1 < len(names) <= _MAX_CHANNELS else ())
 
-    def appended_to(self, levels: LevelArray, left: IntArray, right: IntArray) -> LevelArray:
-        """`levels` with the pair of channels as a last column, where there is one."""
-        if not self._n:
+    @property
+    def labels(self) -> list[str]:
+        """Names of the levels."""
+        return [f"{self.names[a]} & {self.names[b]}" for a, b in zip(*np.triu_indices(len(self.names)), strict=True)]
+
+    def codes(self, channel: pl.Series) -> IntArray:
+        """(n,) the number of each record's channel, -1 for one that is not told apart."""
+        if not self.names:
+            return np.full(len(channel), -1, dtype=np.int64)
+        numbers = range(len(self.names))
+        return channel.replace_strict(list(self.names), numbers, default=-1, return_dtype=pl.Int64).to_numpy()
+
+    def share(self, levels: LevelArray) -> tuple[float, ...]:
+        """How random pairs, whose pair of channels is the last column, spread over the pairs of channels."""
+        counts = np.bincount(levels[:, -1][levels[:, -1] >= 0], minlength=len(self.labels)) + 0.5
+        return tuple((counts / counts.sum()).tolist())
+
+    def appended_to(self, levels: LevelArray, codes: IntArray, left: IntArray, right: IntArray) -> LevelArray:
+        """`levels` with the pair of channels as a last column, where they are told apart; -1 for a channel not known."""
+        if not self.names:
             return levels
-        return np.column_stack([levels, self._number[self._code[left], self._code[right]]])
+        n = len(self.names)
+        number = np.full((n + 1, n + 1), -1, dtype=np.int8)
+        first, second = np.triu_indices(n)
+        number[first, second] = number[second, first] = np.arange(len(first))
+        return np.column_stack([levels, number[codes[left], codes[right]]])
+
+
+class RecordValues:
+    """What scoring reads of the records beside the levels of their pairs: channels and the frequencies of values.
+
+    Args:
+        table: the comparison table.
+        hasher: under the key that the model was learnt with.
+    """
+
+    def __init__(self, table: pl.DataFrame, hasher: Hasher) -> None:
+        self._table = table
+        self._hasher = hasher
+        self._hashes: dict[str, Codes] = {}
+        self._channel_codes: dict[tuple[str, ...], IntArray] = {}
+        self._adjustments: dict[tuple[bool, tuple[int, ...]], FloatArray] = {}
+
+    @property
+    def n_records(self) -> int:
+        """Rows of the table."""
+        return self._table.height
+
+    def channel_codes(self, channels: ChannelPairs) -> IntArray:
+        """(n,) see ChannelPairs.codes."""
+        if channels.names not in self._channel_codes:
+            self._channel_codes[channels.names] = channels.codes(self._table["channel"])
+        return self._channel_codes[channels.names]
+
+    def hashes(self, chosen: tuple[Comparison, ...], members: tuple[int, ...]) -> Codes:
+        """(n,) hashed values of one comparison's column, or of several together."""
+        columns = [chosen[i].tf_column or "" for i in members]
+        for column in columns:
+            if column not in self._hashes:
+                self._hashes[column] = self._hasher.lasting(self._table[column])
+        return combined([self._hashes[column] for column in columns]) >> np.uint64(12 if len(members) > 1 else 0)
+
+    def adjustments(self, scorer: PairScorer, members: tuple[int, ...]) -> FloatArray:
+        """(n,) what agreement on each record's value adds, see TermFrequency."""
+        key = (scorer.of_organisations, members)
+        if key not in self._adjustments:
+            hashes = self.hashes(scorer.chosen, members)
+            self._adjustments[key] = scorer.frequencies[members].adjustments(hashes)
+        return self._adjustments[key]
+
+
+def _variables(
+    chosen: tuple[Comparison, ...], of_organisations: bool, channels: ChannelPairs, share: tuple[float, ...] = ()
+) -> tuple[Variable, ...]:
+    fields = tuple(
+        Variable(
+            comparison.field.name,
+            comparison.field.is_own(of_organisations),
+            *expected_levels(comparison),
+            max_disagreement(comparison),
+        )
+        for comparison in chosen
+    )
+    if not channels.names:
+        return fields
+    share = share or (1.0 / len(channels.labels),) * len(channels.labels)
+    return (*fields, Variable("channel_pair", False, share, share))
 
 
 def estimate_population(
-    table: pl.DataFrame,
+    values: RecordValues,
+    channel: pl.Series,
     chosen: tuple[Comparison, ...],
     candidates: ComparedPairs,
+    rate: float,
     drawn: ComparedPairs,
     n_pairs: float,
     of_organisations: bool,
@@ -172,36 +302,58 @@ def estimate_population(
     """Fits the population model, joins dependent fields and fits again.
 
     Args:
-        table: the comparison table.
+        values: of the records.
+        channel: of the records.
         chosen: comparisons, in the order of the levels' columns.
-        candidates: left, right, levels of the pairs that blocking found.
+        candidates: left, right, levels of the pairs that blocking found, or of a sample of them.
+        rate: the sample's share of those pairs.
         drawn: left, right, levels of random pairs.
         n_pairs: of the population.
         of_organisations: or of persons.
         policy: bounds.
     """
-    sources = ChannelPairs(table["channel"])
-    variables = tuple(
-        Variable(comparison.field.name, comparison.field.is_own(of_organisations), *expected_levels(comparison))
-        for comparison in chosen
-    ) + sources.variable(sources.share(drawn[0], drawn[1]))
-    found = Patterns.of(sources.appended_to(candidates[2], candidates[0], candidates[1]))
-    random = Patterns.of(sources.appended_to(drawn[2], drawn[0], drawn[1]))
+    channels = ChannelPairs.of(channel)
+    codes = values.channel_codes(channels)
+    drawn_levels = channels.appended_to(drawn[2], codes, drawn[0], drawn[1])
+    share = channels.share(drawn_levels) if channels.names else ()
+    variables = _variables(chosen, of_organisations, channels, share)
+    found = _patterns(channels.appended_to(candidates[2], codes, candidates[0], candidates[1]), rate)
+    random = _patterns(drawn_levels, 1.0)
     names = tuple(i for i, comparison in enumerate(chosen) if comparison.field.kind in _NAME_KINDS)
     groups = ((names,) if names else ()) + tuple((i,) for i in range(len(variables)) if i not in names)
-    is_large = table.height >= policy.min_records_for_dependence
     joined: tuple[tuple[int, ...], ...] = groups
-    if is_large:
+    n_records = values.n_records
+    if n_records >= policy.min_records_for_dependence:
         # Without class H, which would explain dependent fields away as related people.
-        plain = fit(found, random, n_pairs, table.height, variables, groups, False, policy.max_em_iterations)
+        plain = fit(found, random, n_pairs, n_records, variables, groups, False, policy.max_em_iterations)
         joined = dependent_groups(plain, found, random)
-    model = fit(found, random, n_pairs, table.height, variables, joined, True, policy.max_em_iterations)
+    model = fit(found, random, n_pairs, n_records, variables, joined, True, policy.max_em_iterations)
     frequencies = {
-        members: TermFrequency(table.select(pl.col(chosen[i].tf_column or "") for i in members))
+        members: TermFrequency.learn(values.hashes(chosen, members), policy.max_values_per_field)
         for block in model.blocks
         for members in _frequency_members(chosen, block.members)
     }
-    return PairScorer(model, chosen, of_organisations, table.height, sources, frequencies)
+    return PairScorer(model, chosen, of_organisations, channels, frequencies)
+
+
+def refitted(
+    scorer: PairScorer, values: RecordValues, candidates: ComparedPairs, drawn: ComparedPairs, policy: LinkagePolicy
+) -> PairScorer:
+    """The same variables and blocks, estimated from more candidates."""
+    codes = values.channel_codes(scorer.channels)
+    found, random = (
+        _patterns(scorer.channels.appended_to(levels, codes, left, right), 1.0)
+        for left, right, levels in (candidates, drawn)
+    )
+    old = scorer.model
+    groups = tuple(block.members for block in old.blocks)
+    bounds = values.n_records, old.variables, groups, True, policy.max_em_iterations
+    return replace(scorer, model=fit(found, random, old.n_pairs, *bounds))
+
+
+def _patterns(levels: LevelArray, rate: float) -> Patterns:
+    counted = Patterns.of(levels)
+    return counted if rate == 1.0 else replace(counted, counts=counted.counts / rate)
 
 
 def _frequency_members(chosen: tuple[Comparison, ...], block: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -1,38 +1,52 @@
 """Agreement on a rare value proves more than agreement on a common one.
 
-Belongs here: the adjustment of exact agreements by the frequencies of their values. Does not belong here: m and u of levels.
+Belongs here: the adjustment of exact agreements by the frequencies of their values, as learnt once and kept in the model. Does
+not belong here: m and u of levels, hashing (hashing.py).
 """
 
 from __future__ import annotations
 
-import numpy as np
-import polars as pl
+from dataclasses import dataclass
+from typing import Any
 
-from cx_pipeline.identity.agglomeration import FloatArray, IntArray
+import numpy as np
+
+from cx_pipeline.identity.agglomeration import FloatArray
+from cx_pipeline.identity.hashing import NOTHING, Codes, HashedTable
 
 _LEAST, _MOST = -4.0, 6.0
 
 
+@dataclass(frozen=True)
 class TermFrequency:
-    """ln(P(two random values agree) / frequency of this value), clipped, for one column or several taken together."""
+    """ln(P(two random values agree) / frequency of this value), clipped, for one field or several taken together.
 
-    def __init__(self, values: pl.DataFrame) -> None:
-        """Counts the values of all columns together; a record with a missing one is left out."""
-        codes = values.select(
-            pl.when(~pl.any_horizontal(pl.all().is_null()))
-            .then(pl.struct(pl.all()).rank("dense"))
-            .fill_null(0)
-            .cast(pl.Int64)
-        ).to_series()
-        self._code: IntArray = codes.to_numpy()
-        counts = np.bincount(self._code).astype(np.float64)
-        counts[0] = 0.0
+    Attributes:
+        shares: of the frequent values; the mean of the others.
+        random_agreement: probability that two random values are the same.
+    """
+
+    shares: HashedTable
+    random_agreement: float
+
+    @classmethod
+    def learn(cls, hashes: Codes, max_values: int) -> TermFrequency:
+        """From the (n,) hashed values of a population, 0 where missing; `max_values` are told apart."""
+        counts = np.unique(hashes[hashes != NOTHING], return_counts=True)[1].astype(np.float64)
         share = counts / max(counts.sum(), 1.0)
-        random_agreement = float((share**2).sum())
-        with np.errstate(divide="ignore"):
-            adjustment = np.log(max(random_agreement, 1e-300)) - np.log(share)
-        self._adjustment: FloatArray = np.clip(np.where(share > 0, adjustment, 0.0), _LEAST, _MOST)
+        return cls(HashedTable.of_shares(hashes, max_values), float(f"{(share**2).sum():.9g}"))
 
-    def adjustments(self, records: IntArray) -> FloatArray:
-        """(m,) natural logs, for the values of the given records."""
-        return self._adjustment[self._code[records]]
+    def adjustments(self, hashes: Codes) -> FloatArray:
+        """(n,) natural logs for hashed values; 0 where the value is missing."""
+        share = self.shares.of(hashes)
+        adjustment = np.clip(np.log(max(self.random_agreement, 1e-300)) - np.log(share), _LEAST, _MOST)
+        return np.where(hashes == NOTHING, 0.0, adjustment)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"random_agreement": self.random_agreement, "shares": self.shares.as_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> TermFrequency:
+        """What `as_dict` gave."""
+        return cls(HashedTable.from_dict(stored["shares"]), float(stored["random_agreement"]))

@@ -200,23 +200,30 @@ def present_columns(roles: set[str]) -> list[str]:
     return [name for name in DESCRIBING if name in filled]
 
 
-def owners_of_records(xref: nw.LazyFrame, attributes: nw.LazyFrame, identifiers: nw.LazyFrame) -> nw.LazyFrame:
-    """channel, record_id, customer_id of every record that states something: party records, and others by their identifier.
+def owners_of_records(
+    xref: nw.LazyFrame, attributes: nw.LazyFrame, identifiers: nw.LazyFrame, overlay_matches: nw.LazyFrame
+) -> nw.LazyFrame:
+    """channel, record_id, customer_id of every record that states something.
+
+    Party records belong to whom identity says, third-party data to whom they are matched, others to whom their identifier leads.
 
     Args:
         xref: `identity.customer_xref`.
         attributes: `staging.attributes`: facts may stand on events too.
         identifiers: `identity.identifier_xref`.
+        overlay_matches: `profile.overlay_matches`, every record of third-party data; one that is not matched has no owner.
     """
-    own = xref.select("channel", "record_id", "customer_id")
+    record = ["channel", "record_id"]
+    own = xref.select(*record, "customer_id")
+    third_party = overlay_matches.select(*record, "customer_id")
     names = identifiers.select(
         nw.col("namespace").alias("identifier_namespace"), nw.col("value").alias("identifier_value"), "customer_id"
     )
     others = (
         attributes.select("channel", "record_id", "identifier_namespace", "identifier_value")
         .unique()
-        .join(own.select("channel", "record_id"), on=["channel", "record_id"], how="anti")
+        .join(nw.concat([own, third_party]).select(*record), on=record, how="anti")
         .join(names, on=["identifier_namespace", "identifier_value"], how="inner")
-        .select("channel", "record_id", "customer_id")
+        .select(*record, "customer_id")
     )
-    return nw.concat([own, others])
+    return nw.concat([own, third_party.filter(~nw.col("customer_id").is_null()), others])

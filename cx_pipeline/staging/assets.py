@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -22,8 +23,9 @@ from cx_pipeline.core.contract import BrokenChannel, Channel, load_step
 from cx_pipeline.core.tables import Table
 from cx_pipeline.core.warehouse import Frame
 from cx_pipeline.core.workspace import Run, Workspace
-from cx_pipeline.staging import canonical, intake
+from cx_pipeline.staging import canonical, intake, suppression
 from cx_pipeline.staging.policy import StagingPolicy
+from cx_pipeline.staging.returns import link_returns
 
 TABLES = load_step("staging")
 KIND_TABLES = {str(table.properties["kind"]): table for table in TABLES.values() if "kind" in table.properties}
@@ -46,7 +48,10 @@ def channel_asset(channel: Channel) -> dg.AssetsDefinition:
                 owners=OWNERS,
                 kinds={"duckdb", "table"},
             )
-            for table, deps in ((tables.rows, [["channels", "catalogue"]]), (tables.rejected, None))
+            for table, deps in (
+                (tables.rows, [["channels", "catalogue"], ["identity", "suppressions"]]),
+                (tables.rejected, None),
+            )
         ],
         check_specs=[
             contract_check(tables.rows),
@@ -82,6 +87,7 @@ def _take_in(run: Run, channel: Channel, tables: intake.ChannelTables) -> Iterat
     done: list[intake.Intake] = []
 
     def take() -> Any:
+        suppressed = suppression.load_suppressions(run.warehouse, run.hash_key)
         done.append(
             intake.take_in(
                 run.warehouse,
@@ -91,12 +97,15 @@ def _take_in(run: Run, channel: Channel, tables: intake.ChannelTables) -> Iterat
                 company_time_zone=run.settings.company.time_zone,
                 started_at=run.started_at,
                 full_refresh=run.full_refresh,
+                landing_files=TABLES["landing_files"],
+                max_extract_bytes=run.policy(StagingPolicy).max_extract_bytes,
+                hold_back=partial(suppression.hold_back, run.warehouse, channel, suppressed, run.policy(StagingPolicy)),
             )
         )
         return done[0].written
 
     yield from written_results(tables.rows, take, run.warehouse)
-    yield from written_results(tables.rejected, lambda: run.warehouse.audit(tables.rejected), run.warehouse)
+    yield from written_results(tables.rejected, lambda: done[0].rejected, run.warehouse)
     manifest = done[0].manifest
     policy = run.policy(StagingPolicy)
     tolerated = policy.tolerated_reject_rate if channel.tolerated_reject_rate is None else channel.tolerated_reject_rate
@@ -106,7 +115,9 @@ def _take_in(run: Run, channel: Channel, tables: intake.ChannelTables) -> Iterat
         ("every_file_can_be_read", refused),
         (
             "rejected_rows_are_tolerable",
-            intake.rejects_by_rule(rejects, intake.check_reject_rates(manifest, tolerated)),
+            intake.rejects_by_rule(
+                rejects, intake.check_reject_rates(suppression.without_suppressed(manifest, rejects), tolerated)
+            ),
         ),
         ("rows_read_are_staged_rejected_or_superseded", intake.check_conservation(manifest)),
     ):
@@ -183,6 +194,19 @@ def kind_assets(channels: Sequence[Channel], broken: Sequence[BrokenChannel]) ->
         """
         return run.warehouse.read_or_empty(TABLES["load_manifest"])
 
+    @table_asset(TABLES["landing_files"], needs=[*names, *waits_for])
+    def landing_files(run: Run) -> Frame:
+        """One row per file in landing whose content is known, with what the file system said of it when it was read.
+
+        Each channel writes its own part when it is taken in, as with the manifest.
+        """
+        return run.warehouse.read_or_empty(TABLES["landing_files"])
+
+    @table_asset(TABLES["returns"], reads=("staging.order_lines", "staging.orders"))
+    def returns(run: Run, lines: nw.LazyFrame, orders: nw.LazyFrame) -> Frame:
+        """One row per order line that gives something back, with the sale it gives back, by name or by rule."""
+        return link_returns(lines, orders, run.policy(StagingPolicy))
+
     @table_asset(TABLES["clock"], needs=names)
     def clock(run: Run) -> Frame:
         """One row: the date the results stand for: the latest event in the data, unless a date is configured."""
@@ -234,7 +258,17 @@ def kind_assets(channels: Sequence[Channel], broken: Sequence[BrokenChannel]) ->
         return canonical.union(frames, run.warehouse.empty(TABLES["attributes"]))
 
     kinds = [kind_asset(kind, table, channels, broken) for kind, table in KIND_TABLES.items()]
-    return [load_manifest, clock, *kinds, identifiers, party_identifiers, identifier_pairs, attributes]
+    return [
+        load_manifest,
+        landing_files,
+        clock,
+        *kinds,
+        returns,
+        identifiers,
+        party_identifiers,
+        identifier_pairs,
+        attributes,
+    ]
 
 
 def build(channels: Sequence[Channel], broken: Sequence[BrokenChannel]) -> list[dg.AssetsDefinition]:

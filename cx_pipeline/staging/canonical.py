@@ -182,7 +182,7 @@ def orders_from_lines(lines: nw.LazyFrame, orders: nw.LazyFrame, policy: Staging
         policy: which identifier speaks for an order whose lines carry several: the strongest.
     """
     order = ["channel", "order_id"]
-    keyed = lines.with_columns(nw.coalesce(nw.col("order_id"), nw.col("record_id")).alias("order_id"))
+    keyed = with_order_id(lines)
     unknown = keyed.join(_delivered_orders_of_lines(keyed, orders), on=order, how="anti")
     totals = unknown.group_by(*order).agg(
         nw.col("event_at").min(),
@@ -216,14 +216,57 @@ def orders_from_lines(lines: nw.LazyFrame, orders: nw.LazyFrame, policy: Staging
     )
 
 
+def with_order_id(lines: nw.LazyFrame) -> nw.LazyFrame:
+    """Order lines with the order they belong to; a line without order id is an order of its own."""
+    return lines.with_columns(nw.coalesce(nw.col("order_id"), nw.col("record_id")).alias("order_id"))
+
+
+def delivered_orders(keyed_lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.LazyFrame:
+    """The orders of `staging.orders` that channels deliver themselves; the others are derived from a channel's own lines.
+
+    Args:
+        keyed_lines: from `with_order_id`.
+        orders: `staging.orders`.
+    """
+    return orders.join(
+        keyed_lines.select("channel", "order_id").unique(),
+        left_on=["channel", "record_id"],
+        right_on=["channel", "order_id"],
+        how="anti",
+    )
+
+
+def lines_without_order(lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.LazyFrame:
+    """Lines whose order neither was derived from them nor is delivered by a channel (see `_delivered_orders_of_lines`)."""
+    keyed = with_order_id(lines)
+    derived = orders.select("channel", nw.col("record_id").alias("order_id"))
+    delivered = _delivered_orders_of_lines(keyed, delivered_orders(keyed, orders))
+    on = ["channel", "order_id"]
+    return keyed.join(derived, on=on, how="anti").join(delivered, on=on, how="anti")
+
+
+def orders_with_lines(keyed_lines: nw.LazyFrame, delivered: nw.LazyFrame) -> nw.LazyFrame:
+    """Channel and record_id of the delivered orders some channel has lines of."""
+    return _lines_met(keyed_lines, delivered).select(
+        nw.col("__channel").alias("channel"), nw.col("__record_id").alias("record_id")
+    ).unique()  # fmt: skip
+
+
 def _delivered_orders_of_lines(lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.LazyFrame:
-    """Channel and order_id of the lines whose order a channel delivers itself.
+    """Channel and order_id of the lines whose order a channel delivers itself."""
+    return _lines_met(lines, orders).select("channel", "order_id").unique()
+
+
+def _lines_met(lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.LazyFrame:
+    """Pairs of a line and the delivered order that it belongs to.
 
     Two systems may number their orders alike, so the same order id is not enough where there is more to see: a line belongs to a
     delivered order of its id if it names nobody, or the same customer, or, where the two cannot be compared, the same day.
     """
     delivered = orders.select(
         "order_id",
+        nw.col("channel").alias("__channel"),
+        nw.col("record_id").alias("__record_id"),
         nw.col("event_at").cast(nw.Date).alias("__day"),
         nw.col("identifier_namespace").alias("__namespace"),
         nw.col("identifier_value").alias("__value"),
@@ -235,7 +278,7 @@ def _delivered_orders_of_lines(lines: nw.LazyFrame, orders: nw.LazyFrame) -> nw.
     same_value = (nw.col("identifier_value") == nw.col("__value")).fill_null(False)
     same_day = (nw.col("event_at").cast(nw.Date) == nw.col("__day")).fill_null(False)
     belongs = nw.col("identifier_value").is_null() | (same_namespace & same_value) | (~same_namespace & same_day)
-    return met.filter(belongs).select("channel", "order_id").unique()
+    return met.filter(belongs)
 
 
 _SUMMED = ("order_amount", "order_quantity", "order_discount", "order_cost")

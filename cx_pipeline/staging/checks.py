@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dagster as dg
 import narwhals as nw
 
 from cx_pipeline.core.assets import table_check
 from cx_pipeline.core.workspace import Run
+from cx_pipeline.staging.canonical import lines_without_order
 from cx_pipeline.staging.policy import StagingPolicy
+from cx_pipeline.staging.returns import orders_giving_back_too_much
 
 
 @table_check("staging.load_manifest")
@@ -28,12 +31,18 @@ def no_file_is_mostly_rejected(run: Run, manifest: nw.LazyFrame) -> nw.LazyFrame
 @table_check("staging.orders", reads=("staging.orders", "staging.order_lines"))
 def every_order_line_is_part_of_an_order(orders: nw.LazyFrame, lines: nw.LazyFrame) -> nw.LazyFrame:
     """No line, and so no money, is left out when orders are derived from lines."""
-    keyed = lines.with_columns(nw.coalesce(nw.col("order_id"), nw.col("record_id")).alias("order_id"))
-    return (
-        keyed.join(orders.select("order_id").unique(), on="order_id", how="anti")
-        .group_by("channel")
-        .agg(nw.len().alias("n_lines"))
-    )
+    return lines_without_order(lines, orders).group_by("channel").agg(nw.len().alias("n_lines"))
 
 
-CHECKS = (no_row_has_been_lost, no_file_is_mostly_rejected, every_order_line_is_part_of_an_order)
+@table_check("staging.returns", blocking=False, severity=dg.AssetCheckSeverity.WARN)
+def no_order_gives_back_more_than_it_brought(returns: nw.LazyFrame) -> nw.LazyFrame:
+    """The returns of an order are worth at most what was sold with it."""
+    return orders_giving_back_too_much(returns)
+
+
+CHECKS = (
+    no_row_has_been_lost,
+    no_file_is_mostly_rejected,
+    every_order_line_is_part_of_an_order,
+    no_order_gives_back_more_than_it_brought,
+)

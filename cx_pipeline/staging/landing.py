@@ -8,9 +8,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".parquet")
+_TICK = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What the file system says about a file; as long as it says the same, the content is the same.
+
+    Times are nanoseconds since 1970. The time of the last change of the inode (`changed_ns`) cannot be set by programs that copy or
+    rewrite a file and keep its time of modification.
+    """
+
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """The state of a file now; OSError where it is not there."""
+        found = path.stat()
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino % (1 << 63))
 
 
 @dataclass(frozen=True)
@@ -22,12 +44,14 @@ class LandedFile:
         path: where it is.
         sha256: of its content, hexadecimal; of the name for a file that must not be read.
         refusal: why it cannot be taken in; empty where it can be tried.
+        state: as of before the content was read; None for a file that must not be read.
     """
 
     name: str
     path: Path
     sha256: str
     refusal: str = ""
+    state: FileState | None = None
 
 
 @dataclass(frozen=True)
@@ -64,25 +88,48 @@ class IntakePlan:
     unreadable_again: tuple[str, ...] = ()
 
 
-def list_files(folder: Path) -> list[LandedFile]:
+def list_files(folder: Path, seen: Mapping[str, tuple[FileState, str]] | None = None) -> list[LandedFile]:
     """Every file of a channel's landing folder, by name; a missing folder has none.
 
     Names that begin with `.` or `_` are work files and markers of other programs and left alone. Links that lead out of the
     folder, other file types and special files are refused with a reason.
+
+    Args:
+        folder: the channel's landing folder.
+        seen: name -> state and SHA-256 of files hashed before; a file whose state is the same is not read again.
     """
     root = folder.resolve()
     files = []
     for path in _all_paths(folder):
         raw_name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
-        digest, refusal = "", _refusal(path, root)
+        name = raw_name.decode("utf-8", "backslashreplace")
+        digest, refusal, state = "", _refusal(path, root), None
         if not refusal:
             try:
-                digest = _sha256(path)
+                state = FileState.of(path)
+                before, known_digest = (seen or {}).get(name, (None, ""))
+                digest = known_digest if before == state else _sha256(path)
             except OSError as error:
-                refusal = f"it cannot be read ({error.strerror})"
-        name = raw_name.decode("utf-8", "backslashreplace")
-        files.append(LandedFile(name, path, digest or hashlib.sha256(raw_name).hexdigest(), refusal))
+                refusal, state = f"it cannot be read ({error.strerror})", None
+        files.append(LandedFile(name, path, digest or hashlib.sha256(raw_name).hexdigest(), refusal, state))
     return files
+
+
+def settled_states(files: Iterable[LandedFile], before: datetime) -> dict[str, tuple[FileState, str]]:
+    """Name -> state and SHA-256 of the files that last changed well before a moment, so that their state can be relied upon.
+
+    The clock of a file system may tick every two seconds only: a file rewritten within one tick keeps its state.
+
+    Args:
+        files: from `list_files`.
+        before: a moment before the files were listed, with its time zone.
+    """
+    latest = int((before - _TICK).timestamp() * 1e9)
+    return {
+        file.name: (file.state, file.sha256)
+        for file in files
+        if file.state is not None and max(file.state.changed_ns, file.state.modified_ns) < latest
+    }
 
 
 def list_paths(folder: Path) -> list[Path]:

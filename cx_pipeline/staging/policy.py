@@ -15,6 +15,8 @@ class StagingPolicy:
         suspicious_file_reject_rate: share of one file's rows from which on the file is pointed out (without stopping).
         weak_namespaces: identifiers that many people may share or that change often, weakest last: a row that carries
             several is attributed by another one first.
+        return_window_days: a return that names no sale is linked to one at most so many days earlier.
+        max_extract_bytes: size of a file, uncompressed, beyond which it is refused: a gzip bomb fills the disk.
     """
 
     tolerated_reject_rate: float = 0.05
@@ -28,3 +30,5 @@ class StagingPolicy:
         "cookie",
         "household",
     )
+    return_window_days: int = 180
+    max_extract_bytes: int = 64 << 30

@@ -7,8 +7,8 @@ Does not belong here: taking files in (`intake.py`).
 from __future__ import annotations
 
 import gzip
-import itertools
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +58,22 @@ def sample_channel(warehouse: Warehouse, channel: Channel, folder: Path, company
 def _sample(warehouse: Warehouse, channel: Channel, path: Path, name: str, company_time_zone: str) -> FileSample:
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            head = _head(path, Path(scratch))
             fmt = extract_format(channel, company_time_zone)
+            # What a header tells is told in the same words as in a run.
+            warehouse.read_header(path, fmt)
+            head = _head(path, Path(scratch))
             loaded = warehouse.load_extract(head, channel.table, fmt, source_file=name)
         except UnreadableExtractError as error:
             return FileSample(channel.name, name, refusal=error.problems[0].what)
-        except (CxPipelineError, OSError, EOFError, pl.exceptions.PolarsError) as error:
+        except EOFError:
+            return FileSample(channel.name, name, refusal="the gzip file is cut off")
+        except (gzip.BadGzipFile, zlib.error):
+            return FileSample(channel.name, name, refusal="the file is no gzip, or damaged")
+        except pl.exceptions.PolarsError as error:
+            return FileSample(
+                channel.name, name, refusal=f"the Parquet file is corrupt inside ({type(error).__name__})"
+            )
+        except (CxPipelineError, OSError) as error:
             return FileSample(channel.name, name, refusal=f"cannot be read ({type(error).__name__})")
         rules = to_polars(warehouse.temporary(loaded.rejected).select("rule"))["rule"].value_counts(sort=True)
         for table in (loaded.typed, loaded.rejected):
@@ -89,9 +99,11 @@ def _head(path: Path, scratch: Path) -> Path:
     target = scratch / ("head.jsonl" if name.endswith(".jsonl") else "head.csv")
     with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file, target.open("wb") as out:
         n_bytes = 0
-        for line in itertools.islice(file, SAMPLE_ROWS + 1):
+        for _ in range(SAMPLE_ROWS + 1):
+            # Never the whole of a line without end.
+            line = file.readline(_MAX_SAMPLE_BYTES)
             out.write(line)
             n_bytes += len(line)
-            if n_bytes > _MAX_SAMPLE_BYTES:
+            if not line or n_bytes > _MAX_SAMPLE_BYTES:
                 break
     return target

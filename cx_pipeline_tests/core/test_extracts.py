@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from cx_pipeline.core import extracts
 from cx_pipeline.core.errors import ConfigurationError, ContractError, EngineError, UnreadableExtractError
-from cx_pipeline.core.extracts import ExtractFormat, LoadedExtract, load_extract, read_header, strptime_pattern
+from cx_pipeline.core.extracts import ExtractFormat, LoadedExtract, load_extract, read_header, strptime_pattern, values
+from cx_pipeline.core.extracts import load as load_module
 from cx_pipeline.core.tables import Column, LogicalType, Rule, Table
 
 SOURCE_FILE = "shop/extract"
@@ -702,6 +703,31 @@ def test_read_header_when_asked_then_names_alone_are_read(con: duckdb.DuckDBPyCo
     assert found == {"x.csv": ("a", "b,b", "C"), "y.csv": (), "z.jsonl": ("a", "C"), "w.parquet": ("a", "n", "C")}
 
 
+def test_timestamps_when_the_quick_reading_is_taken_then_it_is_that_of_the_careful_one() -> None:
+    chance = random.Random(1)
+    plain = ["2024-01-05T10:00:00Z", "2024-01-05 10:00:00", "9999-12-31T23:59:59Z", "0999-01-05T10:00:00Z"]
+    texts = set(plain)
+    for _ in range(20_000):
+        text = list(chance.choice(plain))
+        for _ in range(chance.randint(1, 3)):
+            place = chance.randrange(len(text))
+            text[place : place + chance.randint(0, 1)] = chance.choice("0123456789-: +TZz./é")
+        texts.add("".join(text))
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("CREATE TABLE texts AS SELECT unnest(?) AS t", [sorted(texts)])
+    for zone in (None, "America/New_York"):
+        fmt = ExtractFormat(time_zone=zone, company_time_zone="Europe/Berlin")
+        value = values.typed_value(column("v", "timestamp"), values.Source("t"), fmt)
+        slow = values._from_text(column("v", "timestamp"), "t", fmt)
+        found = con.execute(
+            f"SELECT t, quick, slow FROM (SELECT t, {value.sql} AS quick, {slow} AS slow "
+            f"FROM (SELECT t, {value.candidate} AS {value.candidate_name} FROM texts))"
+        ).fetchall()
+        assert [row for row in found if row[1] != row[2]] == []
+        assert sum(row[2] is not None for row in found) > 100
+
+
 # --- JSON lines ---------------------------------------------------------------------------------------------------------------
 
 EVENTS = table(column("id"), column("n", "integer"), column("at", "timestamp"), column("x"))
@@ -971,14 +997,14 @@ def test_rows_when_they_are_good_then_csv_and_jsonl_and_parquet_give_them_back(
 def test_load_when_the_engine_would_lose_a_row_then_it_fails_loudly(
     con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = extracts._repair
+    honest = load_module.repair  # type: ignore[attr-defined]
 
     def losing(*args: object, **kwargs: object) -> object:
         repaired = honest(*args, **kwargs)  # type: ignore[arg-type]
         repaired.rows.write_bytes(b"".join(repaired.rows.read_bytes().splitlines(keepends=True)[1:]))
         return repaired
 
-    monkeypatch.setattr(extracts, "_repair", losing)
+    monkeypatch.setattr(load_module, "repair", losing)
     with pytest.raises(EngineError, match="2 rows were read, but 1 typed and 0 rejected"):
         load(con, tmp_path, ABC + "1,2,3\n\n4,5,6\n")
 

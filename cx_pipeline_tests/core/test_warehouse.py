@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 
 from cx_pipeline.core.errors import ContractBrokenError, EngineError, WarehouseLockedError
+from cx_pipeline.core.extracts import ExtractFormat
 from cx_pipeline.core.frames import to_polars
 from cx_pipeline.core.tables import Column, Rule, Table
 from cx_pipeline.core.warehouse import Warehouse, sanitised
@@ -29,6 +31,16 @@ THINGS = Table(
         Column("part", "string", "VARCHAR"),
     ),
     (Rule("id_is_never_null", "not_null", ("id",)), Rule("id_is_unique", "unique", ("id",))),
+)
+LOADED = Table(
+    "room",
+    "things",
+    "One row per thing.",
+    (
+        *THINGS.columns[:2],
+        Column("source_file", "string", "VARCHAR"),
+        Column("source_line", "integer", "BIGINT"),
+    ),
 )
 LOOSE = Table("room", "loose", "One row per thing.", THINGS.columns)
 
@@ -190,6 +202,81 @@ def test_replacing_rows_when_keys_are_null_then_they_equal_null(warehouse: Wareh
 def test_replacing_rows_when_there_is_no_table_yet_then_it_is_made(warehouse: Warehouse) -> None:
     warehouse.replace_rows(THINGS, things("a"), pl.DataFrame({"id": ["z"]}))
     assert ids(warehouse) == ["a"]
+
+
+def test_replacing_rows_when_only_inserted_rows_are_audited_then_they_still_have_to_keep_every_rule(
+    warehouse: Warehouse,
+) -> None:
+    rules = (*THINGS.rules, Rule("there_are_at_most_three_things", "row_count", maximum=3))
+    limited = replace(THINGS, rules=rules)
+    warehouse.write(limited, things("a", "b"))
+    for bad in (("c", "c"), (None,), ("c", "d")):
+        keys = pl.DataFrame({"id": list(bad)}, schema={"id": pl.String})
+        with pytest.raises(ContractBrokenError):
+            warehouse.replace_rows(limited, things(*bad), keys, audits_all=False)
+    assert ids(warehouse) == ["a", "b"]
+    warehouse.replace_rows(limited, things("b", "c"), pl.DataFrame({"id": ["b", "c"]}), audits_all=False)
+    assert sorted(ids(warehouse)) == ["a", "b", "c"]
+
+
+def test_replacing_rows_when_another_column_must_be_unique_then_the_whole_table_is_looked_at(
+    warehouse: Warehouse,
+) -> None:
+    unique = replace(THINGS, rules=(Rule("part_is_unique", "unique", ("part",)),))
+    warehouse.write(unique, things("a", part="x"))
+    with pytest.raises(ContractBrokenError, match="part_is_unique"):
+        warehouse.replace_rows(unique, things("b", part="x"), pl.DataFrame({"id": ["b"]}), audits_all=False)
+
+
+def test_adopting_when_a_load_has_written_rows_then_they_become_the_table_with_the_others(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.write(THINGS, things("old"))
+    (tmp_path / "a.csv").write_text("id,amount\na,1\nb,2\na,3\n")
+    contract = replace(THINGS, columns=THINGS.columns[:2], rules=())
+    loaded = warehouse.load_extract(tmp_path / "a.csv", contract, ExtractFormat(), source_file="a.csv", into=LOADED)
+    assert (loaded.typed, loaded.n_typed, ids(warehouse)) == ("room.things__new", 3, ["old"])
+    keys = pl.DataFrame({"id": ["a"]})
+    further, added = (frame_of(LOADED, id=[name], source_file="b.csv", source_line=2) for name in ("c", "a"))
+    written = warehouse.adopt(LOADED, [further], removed=keys, added=added)
+    assert (written.n_rows, ids(warehouse, LOADED)) == (3, ["b", "c", "a"])
+    assert warehouse.tables("room") == ["things"]
+
+
+def test_adopting_when_the_contract_is_broken_then_the_old_table_stays(warehouse: Warehouse) -> None:
+    warehouse.write(THINGS, things("old"))
+    with pytest.raises(ContractBrokenError, match="id_is_unique"):
+        warehouse.adopt(THINGS, [things("a"), things("a")])
+    assert ids(warehouse) == ["old"]
+    assert warehouse.adopt(THINGS, [things("a"), things("a")], proven=["id_is_unique"]).n_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], True),
+        ([1, 2, 3], True),
+        ([3, 1, 2], True),
+        ([1, 2, 2], False),
+        ([2, 1, 3, 1], False),
+        ([1, None, 2, None], True),
+        ([5, None, 5], False),
+        ([*range(5000), 4999], False),
+        ([*range(5000), 17], False),
+        ([*range(5000), -1], True),
+        (["a", "B", "b"], True),
+        (["a", "b", "a"], False),
+    ],
+)
+def test_uniqueness_when_values_ascend_or_not_then_repeated_ones_are_found(
+    warehouse: Warehouse, values: list[object], expected: bool
+) -> None:
+    frame = pl.DataFrame({"k": values, "one": [1] * len(values)}, schema_overrides={"one": pl.Int64})
+    if not values:
+        frame = frame.cast({"k": pl.Int64})
+    assert warehouse.is_unique(frame, ["k"]) == expected
+    assert warehouse.is_unique(frame, ["k", "one"]) == expected
+    assert warehouse.is_unique(warehouse.materialise(frame, "frame"), ["k"]) == expected
 
 
 def test_reading_when_the_contract_has_other_columns_by_now_then_it_is_empty(warehouse: Warehouse) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from cx_pipeline.identity import customers
+from cx_pipeline.identity import customers, evidence
 from cx_pipeline.identity.customers import Customers
 from cx_pipeline.identity.policy import CustomerPolicy, ResolutionPolicy
 from cx_pipeline.identity.resolution import resolve
@@ -69,11 +69,11 @@ class Sources:
             },
             orient="row",
         )
-        groups = customers.strong_groups(identifiers, party_identifiers, pairs, policy)
-        links = customers.must_links(records, party_identifiers, groups)
+        said = evidence.judge_identifiers(records, identifiers, party_identifiers, pairs, policy)
+        links = evidence.must_links(records, party_identifiers, said.groups)
         none = pl.DataFrame(schema={"left": pl.Int64, "right": pl.Int64, "match_weight": pl.Float64})
         clusters = resolve(records.height, none, links, ResolutionPolicy())
-        return customers.name_customers(records, clusters, identifiers, party_identifiers, pairs, groups, policy, KEY)
+        return customers.name_customers(records, clusters, identifiers, party_identifiers, said, policy, KEY)
 
 
 def owner(found: Customers, namespace: str, value: str) -> str | None:

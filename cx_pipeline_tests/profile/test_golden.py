@@ -157,8 +157,27 @@ def test_owners_of_records_when_a_fact_stands_on_an_event_then_its_identifier_sa
         }
     )
     identifiers = pl.DataFrame({"namespace": ["loyalty", "loyalty"], "value": ["55", "77"], "customer_id": ["d", "e"]})
-    found = same_on_polars_and_duckdb(golden.owners_of_records, xref, attributes, identifiers)
+    nothing = pl.DataFrame(schema=dict.fromkeys(("channel", "record_id", "customer_id"), pl.String))
+    found = same_on_polars_and_duckdb(golden.owners_of_records, xref, attributes, identifiers, nothing)
     assert set(found.select("channel", "record_id", "customer_id").rows()) == {("crm", "1", "c"), ("till", "7", "d")}
+
+
+def test_owners_of_records_when_data_are_of_third_parties_then_their_match_says_whose_they_are() -> None:
+    attributes = pl.DataFrame(
+        {
+            "channel": ["census", "census"],
+            "record_id": ["1", "2"],
+            "identifier_namespace": ["email", "email"],
+            "identifier_value": ["unknown@x", "known@x"],
+        }
+    )
+    identifiers = pl.DataFrame({"namespace": ["email"], "value": ["known@x"], "customer_id": ["e"]})
+    matches = pl.DataFrame(
+        {"channel": ["census", "census"], "record_id": ["1", "2"], "customer_id": ["by phone", None]}
+    )
+    no_records = matches.clear()
+    found = same_on_polars_and_duckdb(golden.owners_of_records, no_records, attributes, identifiers, matches)
+    assert found.select("channel", "record_id", "customer_id").rows() == [("census", "1", "by phone")]
 
 
 def test_golden_records_when_values_are_of_all_sorts_then_columns_for_descriptions_and_json_for_the_rest() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from cx_pipeline.channels.assets import ASSETS as CHANNEL_ASSETS
 from cx_pipeline.core.contract import BrokenChannel, load_channels, load_step
 from cx_pipeline.core.errors import ContractError
 from cx_pipeline.core.frames import to_polars
@@ -52,7 +51,7 @@ def materialise(root: Path) -> tuple[dg.ExecuteInProcessResult, dict[str, bool]]
     channels, broken = load_channels(root / "channels")
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [*CHANNEL_ASSETS, *build(channels, broken)],
+            build(channels, broken),
             instance=instance,
             resources={"workspace": Workspace(data_dir=str(root))},
             raise_on_error=False,

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gzip
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,12 @@ from cx_pipeline.core.contract import Channel, load_step
 from cx_pipeline.core.errors import ContractBrokenError, ContractError
 from cx_pipeline.core.frames import to_polars
 from cx_pipeline.core.warehouse import Warehouse
-from cx_pipeline.staging import intake
+from cx_pipeline.staging import intake, landing
 from cx_pipeline.staging.intake import Intake, channel_tables, check_conservation, check_reject_rates, take_in
 from cx_pipeline_tests.frames import channel_of, frame_of
 
 MANIFEST = load_step("staging")["load_manifest"]
+LANDING_FILES = load_step("staging")["landing_files"]
 FIRST_NIGHT = datetime(2024, 1, 1, 2)
 CRM = channel_of(
     "crm",
@@ -30,6 +33,11 @@ CRM = channel_of(
         "no": {"role": "record.id", "required": True, "primaryKey": True},
         "value": {"logicalType": "integer", "logicalTypeOptions": {"minimum": 0}},
     },
+)
+CRM_BY_ROLE = channel_of(
+    "crm",
+    "party",
+    {"no": {"role": "record.id"}, "value": {"logicalType": "integer", "logicalTypeOptions": {"minimum": 0}}},
 )
 TIMED = channel_of(
     "crm",
@@ -155,6 +163,133 @@ def test_intake_when_nothing_has_changed_then_the_second_run_changes_nothing(nig
     assert done.n_files_read == 0
     for name, table in nights.tables().items():
         assert_frame_equal(table, before[name])
+
+
+class Statements:
+    """A connection that notes what changes tables."""
+
+    def __init__(self, con: Any) -> None:
+        self.con = con
+        self.writing: list[str] = []
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if sql.split()[0] in ("CREATE", "INSERT", "DELETE", "UPDATE", "DROP", "ALTER") and "IF EXISTS" not in sql:
+            self.writing.append(sql)
+        return self.con.execute(sql, *parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.con, name)
+
+
+def test_intake_when_nothing_is_new_then_no_file_is_read_no_rule_judged_and_nothing_written(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=10)
+    nights.land("a.csv", [("1", 5), ("2", -1)])
+    nights.land("copy.csv", [("1", 5), ("2", -1)])
+    options: dict[str, Any] = {"started_at": now, "landing_files": LANDING_FILES}
+    nights.take_in(**options)
+    assert nights.warehouse.n_rows(LANDING_FILES.full_name) == 2
+    read: list[str] = []
+
+    def sha256(path: Path) -> str:
+        read.append(path.name)
+        return "0" * 64
+
+    monkeypatch.setattr(landing, "_sha256", sha256)
+    nights.warehouse._audit = lambda table, name, **_: pytest.fail(f"{name} is audited")  # type: ignore[method-assign]
+    statements = Statements(nights.warehouse._con)
+    nights.warehouse._con = statements  # type: ignore[assignment]
+    done = nights.take_in(**options)
+    assert (done.n_files_read, done.written.n_rows, done.rejected.n_rows) == (0, 1, 1)
+    assert (read, statements.writing) == ([], [])
+    # A full refresh relies on nothing.
+    del nights.warehouse._audit
+    nights.warehouse._con = statements.con
+    nights.take_in(**options, full_refresh=True)
+    assert read == ["a.csv", "copy.csv"]
+
+
+def test_intake_when_a_file_keeps_size_and_time_but_not_its_content_then_it_is_found(nights: Nights) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=10)
+    nights.land("a.csv", [("1", 5)])
+    nights.take_in(started_at=now, landing_files=LANDING_FILES)
+    before = (nights.folder / "a.csv").stat()
+    nights.land("a.csv", [("1", 6)])
+    os.utime(nights.folder / "a.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert nights.take_in(started_at=now, landing_files=LANDING_FILES).n_files_read == 1
+    assert nights.rows() == [("1", 6)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[("1", 5), ("2", 6), ("3", -1)], [("1", 5), ("2", 6), ("1", 7), (None, 1), ("3", -1), ("2", 8)], []],
+    ids=["unique keys", "repeated keys", "no rows"],
+)
+@pytest.mark.parametrize("channel", [CRM, CRM_BY_ROLE], ids=["declared key", "record id"])
+def test_intake_when_the_first_file_is_large_then_its_rows_are_written_once_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channel: Channel, rows: Rows
+) -> None:
+    found = []
+    for part, limit in (("copied", 1 << 30), ("at once", 0)):
+        monkeypatch.setattr(intake, "LARGE_FILE_BYTES", limit)
+        nights = Nights(tmp_path / part, channel)
+        nights.land("a.csv", rows)
+        nights.land("b.csv", [("2", 9), ("4", 4)])
+        nights.take_in()
+        found.append(nights.tables())
+        assert nights.warehouse.tables("staging") == [
+            "channel_crm",
+            "channel_crm_rejected",
+            "channel_crm_superseded",
+            "load_manifest",
+        ]
+        nights.close()
+    for name, table in found[0].items():
+        assert_frame_equal(found[1][name], table)
+
+
+def test_intake_when_a_large_file_breaks_off_then_the_others_are_loaded_and_nothing_is_left_of_it(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "LARGE_FILE_BYTES", 0)
+    nights.land("a.csv", [("1", 5)])
+    (nights.folder / "b.csv.gz").write_bytes(gzip.compress(random.Random(1).randbytes(9_999))[:-50])
+    frame = pl.DataFrame({"no": [str(i) for i in range(50_000)], "value": range(50_000)})
+    frame.write_parquet(nights.folder / "c.parquet", compression="uncompressed", use_pyarrow=False)
+    data = bytearray((nights.folder / "c.parquet").read_bytes())
+    data[200:4000] = b"\xff" * 3800
+    (nights.folder / "c.parquet").write_bytes(data)
+    nights.take_in()
+    assert nights.rows() == [("1", 5)]
+    assert {name: found[0] for name, found in nights.manifest().items()} == {
+        "a.csv": "loaded",
+        "b.csv.gz": "refused",
+        "c.parquet": "refused",
+    }
+    assert "channel_crm__new" not in nights.warehouse.tables("staging")
+
+
+def test_intake_when_a_night_was_killed_while_a_large_file_was_loaded_then_its_table_is_gone_after_the_next(
+    nights: Nights,
+) -> None:
+    nights.warehouse._con.execute("CREATE SCHEMA staging")
+    nights.warehouse._con.execute("CREATE TABLE staging.channel_crm__new (leftover VARCHAR)")
+    nights.land("a.csv", [("1", 5)])
+    nights.take_in()
+    assert nights.rows() == [("1", 5)]
+    assert "channel_crm__new" not in nights.warehouse.tables("staging")
+
+
+def test_intake_when_a_file_is_larger_than_the_policy_allows_then_it_is_refused_before_it_fills_the_disk(
+    nights: Nights,
+) -> None:
+    (nights.folder / "bomb.csv.gz").write_bytes(gzip.compress(b"no,value\n" + bytes(8 << 20)))
+    nights.land("a.csv", [("1", 5)])
+    nights.take_in(max_extract_bytes=1 << 20)
+    refused = nights.tables()["manifest"].filter(pl.col("status") == "refused")
+    assert refused["reason"].to_list() == ["the file holds more than 1,048,576 bytes once uncompressed"]
+    assert nights.rows() == [("1", 5)]
 
 
 def test_intake_when_a_file_comes_twice_then_it_counts_once(nights: Nights) -> None:
@@ -469,7 +604,7 @@ LANDING = st.dictionaries(st.sampled_from(FILES), CONTENT, min_size=1)
 def unaudited(folder: Path, channel: Channel) -> Iterator[Nights]:
     """Nights without the audit, which has its own tests and costs most of the time."""
     nights = Nights(folder, channel)
-    nights.warehouse._audit = lambda table, name: None  # type: ignore[method-assign]
+    nights.warehouse._audit = lambda table, name, **_: None  # type: ignore[method-assign]
     try:
         yield nights
     finally:
@@ -501,7 +636,8 @@ def test_intake_when_files_arrive_over_several_nights_in_any_order_then_the_tabl
         land_all(once, final)
         once.take_in()
         expected = current(once.tables())
-    with unaudited(tmp_path_factory.mktemp("many"), channel) as many:
+    with unaudited(tmp_path_factory.mktemp("many"), channel) as many, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intake, "LARGE_FILE_BYTES", 0)
         for name in chance.sample(list(final), len(final)):
             # Some files come with other content first, and are corrected on a later night.
             draft = data.draw(st.one_of(st.none(), CONTENT), label=f"first version of {name}")

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from cx_pipeline.staging.landing import IntakePlan, KnownFile, LandedFile, list_files, list_paths, plan_intake
+from cx_pipeline.staging import landing
+from cx_pipeline.staging.landing import (
+    IntakePlan,
+    KnownFile,
+    LandedFile,
+    list_files,
+    list_paths,
+    plan_intake,
+    settled_states,
+)
 
 
 def landed(name: str, content: str, refusal: str = "") -> LandedFile:
@@ -95,6 +105,42 @@ def test_listing_when_a_file_goes_away_meanwhile_then_it_is_refused(
 
 def test_listing_when_there_is_no_folder_then_there_are_no_files(tmp_path: Path) -> None:
     assert list_files(tmp_path / "nothing") == []
+
+
+def test_listing_when_the_state_of_a_file_is_known_then_only_files_that_changed_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.csv", "b.csv", "c.csv", "d.csv"):
+        (tmp_path / name).write_text("no\n1\n")
+    later = datetime.now(UTC) + timedelta(seconds=10)
+    seen = settled_states(list_files(tmp_path), later)
+    assert sorted(seen) == ["a.csv", "b.csv", "c.csv", "d.csv"]
+    # b: the same size and time of modification; c: the same bytes anew; d: another size.
+    before = (tmp_path / "b.csv").stat()
+    (tmp_path / "b.csv").write_text("no\n2\n")
+    os.utime(tmp_path / "b.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (tmp_path / "c.csv").touch()
+    (tmp_path / "d.csv").write_text("no\n22\n")
+    (tmp_path / "e.csv").write_text("no\n3\n")
+    read: list[str] = []
+    honest = landing._sha256
+
+    def sha256(path: Path) -> str:
+        read.append(path.name)
+        return honest(path)
+
+    monkeypatch.setattr(landing, "_sha256", sha256)
+    found = {file.name: file.sha256 for file in list_files(tmp_path, seen)}
+    assert read == ["b.csv", "c.csv", "d.csv", "e.csv"]
+    assert found == {path.name: honest(path) for path in tmp_path.iterdir()}
+
+
+def test_states_when_a_file_has_just_changed_then_it_is_not_relied_upon(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("no\n1\n")
+    (tmp_path / "b.txt").write_text("refused")
+    files = list_files(tmp_path)
+    assert settled_states(files, datetime.now(UTC)) == {}
+    assert set(settled_states(files, datetime.now(UTC) + timedelta(seconds=10))) == {"a.csv"}
 
 
 def test_planning_when_files_are_new_known_or_copies_then_only_new_content_is_read() -> None:
