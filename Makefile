@@ -21,14 +21,7 @@ $(foreach line,$(shell sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=\([^[:space:]]\{1,\
   $(eval $(call from_dotenv,$(firstword $(subst =, ,$(line))),$(patsubst $(firstword $(subst =, ,$(line)))=%,%,$(line)))))
 endif
 
-# Without a data directory of the user's own, the targets work on the example.
-ifeq ($(strip $(CX_DATA_DIR)),)
-run dev: export CX_DATA_DIR := $(EXAMPLE_DATA)
-DATA := example-data
-else
-DATA := setup
-endif
-example check: export CX_DATA_DIR := $(EXAMPLE_DATA)
+example: export CX_DATA_DIR := $(EXAMPLE_DATA)
 
 .PHONY: help
 help: ## this list
@@ -43,15 +36,15 @@ example-data: setup
 	@$(BIN)/python $(EXAMPLE)/lay_out.py $(EXAMPLE_DATA)
 
 .PHONY: run
-run: $(DATA) ## the nightly job on CX_DATA_DIR, or on the example where that is not set
+run: setup ## the nightly job on CX_DATA_DIR, or on the simulated company in data/ where that is not set
 	@$(BIN)/cx run
 
 .PHONY: example
-example: example-data ## the nightly job on the Complete Journey, whatever CX_DATA_DIR says
+example: example-data ## the nightly job on the Complete Journey, a real retailer, whatever CX_DATA_DIR says
 	@$(BIN)/cx run
 
 .PHONY: dev
-dev: $(DATA) ## Dagster's UI on the same data, at localhost:3000 (PORT=...)
+dev: setup ## Dagster's UI on the same data, at localhost:3000 (PORT=...)
 	@DAGSTER_HOME="$$($(BIN)/cx home)" $(BIN)/dagster dev --workspace workspace.yaml --port $(PORT)
 
 .PHONY: test
@@ -69,8 +62,9 @@ check: example-data ## format, lint, types, contracts, definitions, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cx validate
-	$(BIN)/dg check defs --no-check-yaml
+	CX_DATA_DIR=data $(BIN)/cx validate
+	CX_DATA_DIR=$(EXAMPLE_DATA) $(BIN)/cx validate
+	CX_DATA_DIR=data $(BIN)/dg check defs --no-check-yaml
 	$(BIN)/cx docs --check
 	@if grep -nE '[a-z+]+://|--(extra-)?index-url|--find-links' requirements*.lock; then \
 	  echo "check: lock files name no download addresses"; exit 1; fi

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import re
 import sys
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from cx_pipeline.channels.proposal import Proposal
     from cx_pipeline.core.contract import BrokenChannel, Channel
     from cx_pipeline.erasure_proof import Proof
+    from cx_pipeline.identity.explain import CustomerStory, PairStory
     from cx_pipeline.profile.card import Card
     from cx_pipeline.staging.sampling import FileSample
 
 _PLAIN_WIDTH = 10_000
+_MAX_EVIDENCE = 20
 _INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 app = typer.Typer(
@@ -608,8 +611,9 @@ def _sample_notes(sample: FileSample) -> list[str]:
 
 
 @app.command()
-def show(customer: Annotated[str, typer.Argument(help="A customer_id, or the beginning of one.")]) -> None:
+def show(customer: Annotated[str, typer.Argument(help="A customer_id, old or new, or the beginning of a new one.")]) -> None:
     """One customer: golden record, where each value came from, stage, segment, retention, value, scores, timeline."""
+    from cx_pipeline.identity.lookup import current_id
     from cx_pipeline.profile.card import customer_card, find_customer
     from cx_pipeline.reporting.snapshot import current_run
 
@@ -617,6 +621,9 @@ def show(customer: Annotated[str, typer.Argument(help="A customer_id, or the beg
     if published is None:
         raise ConfigurationError(Problem("no snapshot has been published yet", "published", remedy="`cx run` first"))
     found = find_customer(published, customer)
+    if not found and (heir := current_id(published, customer)):
+        _console().print(f"{customer} was absorbed: it stands for {heir} now", style="yellow", highlight=False)
+        found = [heir]
     if len(found) != 1:
         what = f"several customers begin with `{customer}`" if found else f"there is no customer `{customer}`"
         raise ConfigurationError(
@@ -646,6 +653,111 @@ def _print_card(console: Console, card: Card, published: Path) -> None:
         if frame.is_empty():
             continue
         console.print(_grid(title, frame, text))
+
+
+@app.command()
+def explain(
+    left: Annotated[str, typer.Argument(metavar="CUSTOMER|LEFT", help="A customer_id, or a record: channel:record_id.")],
+    right: Annotated[str | None, typer.Argument(metavar="[RIGHT]", help="Another customer or record.")] = None,
+    chart: Annotated[
+        Path | None, typer.Option("--chart", metavar="FILE", help="Draw the parts of the match weight, as SVG.")
+    ] = None,
+) -> None:
+    """Why records are (not) one customer: the path of evidence and the match weight, without a value of a person."""
+    from cx_pipeline.identity import explain as explaining
+    from cx_pipeline.reporting.snapshot import current_run
+
+    environment = Environment.read()
+    published = current_run(environment.data.published)
+    if published is None:
+        raise ConfigurationError(Problem("no snapshot has been published yet", "published", remedy="`cx run` first"))
+    if chart and not right:
+        raise ConfigurationError(Problem("a chart is of two records", "--chart", remedy="give LEFT and RIGHT"))
+    subject = explaining.find_subject(published, left)
+    if right is None:
+        _print_customer_story(_console(), explaining.customer_story(published, subject), published)
+        return
+    story = explaining.pair_story(published, subject, explaining.find_subject(published, right))
+    _print_pair_story(_console(), story, published)
+    if story.pair:
+        _print_waterfall(_console(), environment, story.pair, chart)
+
+
+def _print_customer_story(console: Console, story: CustomerStory, published: Path) -> None:
+    from cx_pipeline.identity.explain import describe
+
+    console.print(f"customer {story.customer_id}  (run {published.name})", style="bold", highlight=False)
+    console.print(f"  {story.n_records} records, {story.n_identifiers} identifiers", highlight=False)
+    for name, value in story.figures.items():
+        if value is not None and name not in ("customer_id", "n_records"):
+            console.print(f"  {name}: {_number(value)}", markup=False, highlight=False)
+    console.print(
+        f"held together by {len(story.path)} of {story.n_edges} pieces of evidence, the strongest there are:", highlight=False
+    )
+    for row in story.path:
+        console.print(f"  {describe(row)}", markup=False, highlight=False)
+    for title, frame in (("records", story.records), ("refused evidence", story.refused), ("ledger", story.ledger)):
+        if not frame.is_empty():
+            console.print(_grid(title, frame, _number))
+
+
+def _print_pair_story(console: Console, story: PairStory, published: Path) -> None:
+    from cx_pipeline.identity.explain import describe
+
+    def say(text: str, rows: Sequence[dict[str, Any]] = ()) -> None:
+        for line in (text, *(f"  {describe(row)}" for row in rows[:_MAX_EVIDENCE])):
+            console.print(line, markup=False, highlight=False)
+        if len(rows) > _MAX_EVIDENCE:
+            say(f"  and {len(rows) - _MAX_EVIDENCE} more")
+
+    say(f"{story.left.name} and {story.right.name}  (run {published.name})")
+    if story.is_one:
+        say(f"are one customer, {story.left.customer_id}")
+        if story.path:
+            say(f"path of evidence, {len(story.path)} steps:", story.path)
+        elif story.path is None:
+            say("no path of strong evidence leads from one to the other: a weak identifier leads to the customer")
+    else:
+        say(f"are two customers, {story.left.customer_id} and {story.right.customer_id}")
+    if story.parted:
+        say("a reviewer has parted them:", story.parted)
+    if story.refused:
+        say("evidence between them that was refused:", story.refused)
+    if not (story.is_one or story.parted or story.refused):
+        say("no evidence between them: not compared, or far from a match")
+
+
+def _print_waterfall(
+    console: Console, environment: Environment, pair: tuple[tuple[str, str], tuple[str, str]], chart: Path | None
+) -> None:
+    from cx_pipeline.core.models import ModelStore
+    from cx_pipeline.core.warehouse import Warehouse
+    from cx_pipeline.identity import waterfall
+    from cx_pipeline.identity.policy import ResolutionPolicy
+
+    settings, channels = _preflight(environment)
+    if not environment.data.warehouse.is_file():
+        raise ConfigurationError(Problem("there is no warehouse to compare records in", "warehouse", remedy="`cx run` first"))
+    with Warehouse(
+        environment.data.warehouse, memory_limit=environment.memory_limit, threads=environment.threads
+    ) as warehouse:
+        compared, model = waterfall.compare_again(
+            pair, warehouse, ModelStore(environment.data.models), settings, channels, hash_key(environment)
+        )
+    steps = waterfall.waterfall(compared, model)
+    names = " and ".join(f"{channel}:{record_id}" for channel, record_id in pair)
+    console.print(f"match weight of {names}, in bits (log2 of the odds):", markup=False, highlight=False)
+    for row in steps.to_dicts():
+        console.print(f"  {row['bits']:>+8.2f}  {row['sum_bits']:>+8.2f}  {row['part']}", markup=False, highlight=False)
+    needed = settings.policy(ResolutionPolicy).min_merge_log_odds / math.log(2)
+    weight = steps["bits"][-1]
+    verdict = "enough alone, at least" if weight >= needed else "too little alone, below"
+    console.print(f"{weight:+.2f} is {verdict} {needed:+.2f}", highlight=False)
+    if not compared.is_possible:
+        console.print("not scored at night: two kinds of party, or two records of a duplicate-free channel", highlight=False)
+    if chart:
+        chart.write_text(waterfall.chart(steps, names), encoding="utf-8")
+        console.print(f"wrote {chart}", markup=False, highlight=False)
 
 
 @app.command()

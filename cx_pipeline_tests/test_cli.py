@@ -358,6 +358,23 @@ def test_show_when_no_single_customer_is_meant_then_says_so(
     assert [word for word in words if word not in said.err] == []
 
 
+def test_show_when_an_absorbed_id_is_given_then_the_heir_is_shown_and_named(
+    company: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = company / "published" / "run"
+    for step in ("profile", "identity"):
+        (run / step).mkdir(parents=True)
+    pl.DataFrame({"customer_id": ["C1", "C2"]}).write_parquet(run / "profile" / "customers.parquet")
+    pl.DataFrame({"alias": ["C0"], "customer_id": ["C2"]}).write_parquet(run / "identity" / "aliases.parquet")
+    (company / "published" / "CURRENT_RUN").write_text("run\n")
+    shown: list[str] = []
+    monkeypatch.setattr("cx_pipeline.profile.card.customer_card", lambda _, customer_id: shown.append(customer_id))
+    monkeypatch.setattr(cli, "_print_card", lambda *_: None)
+    said = command(company, "show", "C0")
+    assert (said.code, shown) == (0, ["C2"])
+    assert said.out == "C0 was absorbed: it stands for C2 now\n"
+
+
 # --- what a run says --------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import narwhals as nw
 import polars as pl
 
 from cx_pipeline.core.assets import table_asset, tables_asset
@@ -15,12 +16,13 @@ from cx_pipeline.identity import plots
 from cx_pipeline.identity.champion import model_in_use, read_state, write_state
 from cx_pipeline.identity.decisions import read_verdicts
 from cx_pipeline.identity.evidence import without_hot_values
-from cx_pipeline.identity.fields import number_records
 from cx_pipeline.identity.linkage import Linkage, link
 from cx_pipeline.identity.linkage_model import MODEL
 from cx_pipeline.identity.night import Night, Sightings, read_previous, resolve_night
-from cx_pipeline.identity.policy import CustomerPolicy, LinkagePolicy, ResolutionPolicy
-from cx_pipeline.identity.standardise import standardise
+from cx_pipeline.identity.policy import CustomerPolicy, LinkagePolicy, QualityPolicy, ResolutionPolicy
+from cx_pipeline.identity.quality import Tonight
+from cx_pipeline.identity.quality import quality as quality_figures
+from cx_pipeline.identity.records import comparable_records, records_with_standard_traits
 
 TABLES = load_step("identity")
 MODELS = (MODEL,)
@@ -40,6 +42,8 @@ TOGETHER = (
     "model",
     "linkage_report",
 )
+
+JUDGED = ("customer_xref", "clusters", "edges", "rejected_edges", "linkage_report", "model")
 
 
 @tables_asset(
@@ -108,23 +112,13 @@ def _linked(run: Run, compared: pl.DataFrame, duplicate_free: frozenset[str]) ->
 
 def _sightings(run: Run) -> Sightings:
     """What staging has seen and people have decided."""
-    parties = run.warehouse.read("staging.parties")
     identifiers, party_identifiers, pairs = (to_polars(run.warehouse.read(f"staging.{name}")) for name in READS[1:])
     # Whom only third parties know is no customer.
     bought = [channel.name for channel in run.channels if channel.kind == "overlay"]
     identifiers = identifiers.filter(~pl.col("channel").is_in(bought))
-    records = number_records(to_polars(standardise(parties)), _raw_identifiers(party_identifiers, identifiers))
+    records = comparable_records(run.warehouse.read("staging.parties"), party_identifiers, identifiers)
     verdicts = read_verdicts(run.warehouse, run.data.decisions, run.data.labels, run.settings.company.time_zone)
     return Sightings(records, identifiers, party_identifiers, pairs, verdicts)
-
-
-def _raw_identifiers(party_identifiers: pl.DataFrame, identifiers: pl.DataFrame) -> pl.DataFrame:
-    """The records' identifiers as delivered, to be compared with tolerance; e-mail and phone are fields of the record already."""
-    raw = identifiers.select("channel", "namespace", "value", "raw_value")
-    joined = party_identifiers.filter(~pl.col("namespace").is_in(["email", "phone"])).join(
-        raw, on=["channel", "namespace", "value"]
-    )
-    return joined.select("channel", "record_id", "namespace", pl.col("raw_value").alias("value"))
 
 
 def linkage_report(linkage: Linkage) -> pl.DataFrame:
@@ -142,6 +136,21 @@ def linkage_report(linkage: Linkage) -> pl.DataFrame:
 
     walk("", linkage.report)
     return pl.DataFrame(rows, schema={"figure": pl.String, "value": pl.Float64, "text": pl.String})
+
+
+@table_asset(
+    TABLES["quality"],
+    reads=("staging.parties", *(f"identity.{name}" for name in JUDGED)),
+    plot=plots.warnings_by_figure,
+)
+def quality(run: Run, parties: nw.LazyFrame, *judged: nw.LazyFrame) -> pl.DataFrame:
+    """One row per figure of how good tonight's identities are: completeness, volumes, match rate, drift, guards, suspects."""
+    xref, clusters, edges, rejected, report, model = (to_polars(frame) for frame in judged)
+    records = records_with_standard_traits(parties)
+    settings = str(model["settings"][0]) if model.height else ""
+    tonight = Tonight(records, xref, clusters, edges, rejected, report, settings)
+    before = to_polars(run.warehouse.read_or_empty(TABLES["quality"]))
+    return quality_figures(tonight, before, run.policy(QualityPolicy), run.policy(ResolutionPolicy))
 
 
 @table_asset(TABLES["suppressions"])
@@ -171,6 +180,7 @@ def _kept(run: Run, name: str) -> Frame:
 ASSETS = (
     linkage_model,
     resolved_customers,
+    quality,
     suppressions,
     erasures,
 )

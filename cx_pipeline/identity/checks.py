@@ -2,10 +2,15 @@
 
 import dagster as dg
 import narwhals as nw
+import polars as pl
 
 from cx_pipeline.core.assets import table_check
+from cx_pipeline.core.frames import to_polars
 from cx_pipeline.core.workspace import Run
 from cx_pipeline.identity.decisions import CANNOT_LINK
+from cx_pipeline.identity.lookup import published_state
+from cx_pipeline.identity.policy import QualityPolicy
+from cx_pipeline.identity.quality import excessive_changes
 
 _RECORD = ["channel", "record_id"]
 
@@ -106,6 +111,22 @@ def every_decision_is_carried_out(rejected: nw.LazyFrame) -> nw.LazyFrame:
     return unmet.select("rule", "reason")
 
 
+@table_check("identity.ledger")
+def merges_and_splits_are_within_policy(run: Run, ledger: nw.LazyFrame) -> pl.DataFrame:
+    """Since the last published night no more customers were merged or split than `max_changed_rate` allows.
+
+    Measured against what was published, so that a night that was stopped cannot pass by running again.
+    """
+    last_entry, n_customers = published_state(run.data.published)
+    return excessive_changes(to_polars(ledger), last_entry, n_customers, run.policy(QualityPolicy))
+
+
+@table_check("identity.quality", blocking=False, severity=dg.AssetCheckSeverity.WARN)
+def figures_of_quality_are_as_usual(quality: nw.LazyFrame) -> nw.LazyFrame:
+    """No figure of tonight's identities is beyond what the policy takes as usual."""
+    return quality.filter(nw.col("status") == "warn").select("figure", "about", "value", "previous")
+
+
 CHECKS = (
     every_party_record_has_one_customer,
     every_identifier_was_seen,
@@ -116,4 +137,6 @@ CHECKS = (
     every_alias_leads_to_a_living_customer,
     every_customer_with_records_has_its_figures,
     every_decision_is_carried_out,
+    merges_and_splits_are_within_policy,
+    figures_of_quality_are_as_usual,
 )

@@ -35,7 +35,8 @@ class LinkageState:
         records: one row per record in the order of its number: `key` (hash of channel and record id), `fingerprint` (hash of what
             is compared), `code:<atom>` per atom that the model's keys use, `token_codes`.
         pairs: scored pairs that count: every candidate that is not hopeless, every two-step pair; left and right (numbers of
-            `records`), linkage.EDGE_SCHEMA's other columns, `is_candidate`.
+            `records`), linkage.EDGE_SCHEMA's other columns, `is_candidate`; match_weight -inf where
+            a two-step pair was a candidate too unlikely to be kept.
     """
 
     signature: str
@@ -66,7 +67,9 @@ def fingerprints(records: pl.DataFrame, hasher: Hasher) -> pl.DataFrame:
     """`key` and `fingerprint` of numbered records."""
     evidence = sorted(set(records.columns) - set(_NOT_EVIDENCE))
     lists = [name for name in evidence if records.schema[name].is_nested()]
-    plain = [pl.col(name).cast(pl.List(pl.String)).list.join("\x1f") if name in lists else pl.col(name) for name in evidence]
+    plain = [
+        pl.col(name).cast(pl.List(pl.String)).list.join("\x1f") if name in lists else pl.col(name) for name in evidence
+    ]
     names_and_values = pl.struct(*plain, pl.lit("\x1f".join(evidence)).alias("__names"))
     return records.select(
         hasher.code(pl.struct("channel", "record_id")).alias("key"), hasher.code(names_and_values).alias("fingerprint")

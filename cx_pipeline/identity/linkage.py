@@ -72,6 +72,7 @@ EDGE_SCHEMA: dict[str, type[pl.DataType]] = {
     "log_prior_related": pl.Float64,
 }
 PAIR_SCHEMA = EDGE_SCHEMA | {"is_candidate": pl.Boolean}
+_PAIR = ("left", "right", "is_candidate")
 _LOG_2 = float(np.log(2.0))
 _PAIRS_PER_BATCH = 2_000_000
 _ROUNDING = 1e-6
@@ -185,6 +186,51 @@ def link(
     return Linkage(edges, model.described(), report | {"n_edges": edges.height}, state)
 
 
+@dataclass(frozen=True)
+class ComparedPair:
+    """Two records compared under a model, for whoever explains their score.
+
+    Attributes:
+        edge: `EDGE_SCHEMA`, one row: what a night would make of them.
+        levels: (1, comparisons) of the model's comparisons.
+        values: what scoring reads of the two, numbered 0 and 1.
+        of_organisations: whether the pair is scored as organisations.
+        is_possible: false where a night does not score it: two kinds of party, or one duplicate-free channel.
+    """
+
+    edge: pl.DataFrame
+    levels: LevelArray
+    values: RecordValues
+    of_organisations: bool
+    is_possible: bool
+
+
+def compare_pair(
+    records: pl.DataFrame, policy: LinkagePolicy, duplicate_free: frozenset[str], model: LinkageModel, hash_key: str
+) -> ComparedPair:
+    """Compares and scores two records as `link` does.
+
+    Args:
+        records: two rows of what `number_records` gives, numbered 0 and 1 in the order of that table.
+        policy: of the linkage.
+        duplicate_free: channels that hold one record per person.
+        model: the model in use.
+        hash_key: that the model was trained under.
+    """
+    night = _Night(records, policy, duplicate_free, model, Hasher(hash_key))
+    left, right = np.array([0]), np.array([1])
+    table = night.table()
+    with _Engine(table, policy).opened() as engine:
+        levels = engine.levels_of(model.comparisons)(left, right)
+    return ComparedPair(
+        night.scored(all_pairs(2), -np.inf),
+        levels,
+        RecordValues(table, night.hasher),
+        bool(night.population.concerns_organisations(left, right)[0]),
+        bool(night.population.may_match(left, right)[0]),
+    )
+
+
 class _Night:
     """One set of records under one model."""
 
@@ -247,7 +293,9 @@ class _Night:
         known = known.filter(pl.Series(np.isin(_packed(known, n), steps, assume_unique=True)))
         new = np.setdiff1d(steps, np.concatenate([_packed(known, n), pairs]))
         more = self.scored(new, -np.inf).with_columns(is_candidate=pl.lit(False))
-        scored = pl.concat([candidates, known, more]).sort("left", "right")
+        # Candidates too unlikely to be kept that are two steps apart, too: the next night need not score them again.
+        hopeless = _hopeless(np.setdiff1d(np.intersect1d(steps, pairs, assume_unique=True), _packed(known, n)), n)
+        scored = pl.concat([candidates, known, more, hopeless]).sort("left", "right")
         report |= {"n_pairs": len(pairs), "n_closure_pairs": len(new), "n_scored_pairs": len(pairs) + len(new)}
         state = LinkageState(self.signature, prints.hstack(stored_codes(codes)), scored) if self.model.scorers else None
         return _likely_enough(scored.drop("is_candidate"), self.policy.min_edge_log_odds), state, report
@@ -330,6 +378,13 @@ def _signature(model: LinkageModel, policy: LinkagePolicy, duplicate_free: froze
 def _packed(pairs: pl.DataFrame, n_records: int) -> IntArray:
     packed: IntArray = pairs["left"].to_numpy() * n_records + pairs["right"].to_numpy()
     return packed
+
+
+def _hopeless(pairs: IntArray, n_records: int) -> pl.DataFrame:
+    left, right = unpacked(pairs, n_records)
+    numbers = {name: pl.lit(-np.inf if name == "match_weight" else 0.0) for name in PAIR_SCHEMA if name not in _PAIR}
+    rows = pl.DataFrame({"left": left, "right": right}).with_columns(**(numbers | {"is_candidate": pl.lit(False)}))
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in PAIR_SCHEMA.items())
 
 
 def _without(pairs: pl.DataFrame, packed: IntArray, n_records: int) -> pl.DataFrame:

@@ -20,12 +20,15 @@ def current_id(run: Path, wanted: str) -> str | None:
         run: folder of a published run.
         wanted: a whole id.
     """
-    for table in ("customer_xref", "identifier_xref"):
-        rows = pl.scan_parquet(run / "identity" / f"{table}.parquet").filter(pl.col("customer_id") == wanted)
-        if rows.head(1).collect().height:
-            return wanted
-    heirs = pl.scan_parquet(run / "identity" / "aliases.parquet").filter(pl.col("alias") == wanted).collect()
-    return str(heirs["customer_id"][0]) if heirs.height else None
+    folder = run / "identity"
+    for table, column in (("customer_xref", "customer_id"), ("identifier_xref", "customer_id"), ("aliases", "alias")):
+        path = folder / f"{table}.parquet"
+        # A run of an earlier version may lack a table.
+        if path.is_file():
+            rows = pl.scan_parquet(path).filter(pl.col(column) == wanted).select("customer_id").head(1).collect()
+            if rows.height:
+                return str(rows["customer_id"][0])
+    return None
 
 
 def life_of(run: Path, customer_id: str) -> pl.DataFrame:
@@ -61,3 +64,17 @@ def customer_on(run: Path, customer_id: str, day: date) -> pl.DataFrame:
     return both.filter((pl.col("customer_id_then") == customer_id) | (pl.col("customer_id_now") == living)).sort(
         "channel", "record_id"
     )
+
+
+def published_state(published: Path) -> tuple[int, int]:
+    """The last entry of the published ledger, and the number of published customers with records; 0, 0 where there are none.
+
+    Args:
+        published: folder of all published runs.
+    """
+    folder = published / "current" / "identity"
+    ledger, xref = (folder / f"{table}.parquet" for table in ("ledger", "customer_xref"))
+    if not (ledger.is_file() and xref.is_file()):
+        return 0, 0
+    last = pl.scan_parquet(ledger).select(pl.col("entry").max().fill_null(0)).collect().item()
+    return int(last), int(pl.scan_parquet(xref).select(pl.col("customer_id").n_unique()).collect().item())

@@ -65,3 +65,13 @@ def changes_by_night(ledger: nw.LazyFrame) -> str | None:
     return bars(
         counted.tail(30), x="night", y="n_ids", title="Changes of ids, latest nights", x_title="night", y_title="ids"
     )
+
+
+def warnings_by_figure(quality: nw.LazyFrame) -> str | None:
+    """Figures that are not as usual, by sort; nothing where all are."""
+    counted = to_polars(
+        quality.filter(nw.col("status") == "warn").group_by("figure").agg(nw.len().alias("n_warnings"))
+    ).sort("figure")
+    if counted.is_empty():
+        return None
+    return bars(counted, x="figure", y="n_warnings", title="Warnings", x_title="figure", y_title="warnings")

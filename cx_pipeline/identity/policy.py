@@ -142,3 +142,35 @@ class CustomerPolicy:
     max_steps: int = 5
     labels_decide: bool = True
     max_household_customers: int = 10
+
+
+@dataclass(frozen=True)
+class QualityPolicy:
+    """When a figure of `identity.quality` is a warning, and how many customers may change before publishing stops.
+
+    Attributes:
+        max_drop_rate, max_growth_rate: of records and customers since the night before; growth also of suspects.
+        max_completeness_change: of a field's share of filled records.
+        max_match_rate_change: of the share of records that are joined to others.
+        max_drift_bits: of what full agreement of a field says, after a training.
+        max_matches_per_record: that a model may expect.
+        max_lambda_error: how far tonight's matches may be from what training expected; 0.5: alert when they differ by half.
+        max_disagreement_rate: of probable matches whose given names or birth dates differ.
+        min_matches: under this many matches, rates of matches say nothing.
+        min_new_suspects: fewer new suspects than this are no warning.
+        max_changed_rate: share of the published customers that may be absorbed or split before the next publishing.
+        min_changed_customers: so many may always.
+    """
+
+    max_drop_rate: float = 0.2
+    max_growth_rate: float = 1.0
+    max_completeness_change: float = 0.1
+    max_match_rate_change: float = 0.05
+    max_drift_bits: float = 2.0
+    max_matches_per_record: float = 10.0
+    max_lambda_error: float = 0.5
+    max_disagreement_rate: float = 0.2
+    min_matches: int = 50
+    min_new_suspects: int = 50
+    max_changed_rate: float = 0.05
+    min_changed_customers: int = 50

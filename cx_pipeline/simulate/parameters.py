@@ -506,7 +506,7 @@ PROMISES: tuple[PromiseRule, ...] = (
 EMERGING: tuple[EmergingSource, ...] = (
     EmergingSource("streamtok", "referrer", 10, 0.18),
     EmergingSource("askbot", "referrer", 4, 0.08),
-    EmergingSource("neighbourly", "heard_from", 7, 0.15),
+    EmergingSource("neighbourly", "heard_from", 11, 0.3),
     EmergingSource("voicemart", "place", 5, 0.12),
 )
 KNOWN_REFERRERS: tuple[tuple[str, float], ...] = (
