@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
+Tables = Callable[[str], pl.DataFrame]
 SEED = 7
 
 
@@ -98,18 +100,13 @@ def found_again(root: Path) -> pl.DataFrame:
             overlay.join(matches.filter("is_findable"), on="record_id", how="semi"),
             matches.filter("is_findable").select("record_id", "person_id"),
         ),
-        _judged(
-            "third-party records matched to nobody",
-            table("profile.overlay_matches").filter(pl.col("customer_id").is_null()).select("record_id"),
-            matches.filter(pl.col("person_id").is_null()).select("record_id"),
-        ),
         _judged("referrals", referred, truth("referrals").filter("is_recorded").select("referrer_id", "referred_id")),
         _judged("rows that break a contract, by file", *_broken(table, truth)),
     ]
     return pl.DataFrame(rows, schema=["planted", "n_true", "n_found", "precision", "recall"], orient="row")
 
 
-def persons_of_customers(table, truth) -> pl.DataFrame:  # type: ignore[no-untyped-def]
+def persons_of_customers(table: Tables, truth: Tables) -> pl.DataFrame:
     """customer_id, person_id: the person most of a customer's party records are of; of several customers each counts."""
     records = truth("records").drop_nulls("person_id").select("channel", "record_id", "person_id")
     votes = table("identity.customer_xref").join(records, on=["channel", "record_id"])
@@ -122,9 +119,11 @@ def persons_of_customers(table, truth) -> pl.DataFrame:  # type: ignore[no-untyp
     )
 
 
-def _partition(table, truth, only_linkable: bool) -> tuple[pl.Series, pl.Series]:  # type: ignore[no-untyped-def]
+def _partition(table: Tables, truth: Tables, only_linkable: bool) -> tuple[pl.Series, pl.Series]:
     entity = pl.coalesce(pl.format("p{}", "person_id"), pl.format("a{}", "account_id")).alias("entity")
-    records = truth("records").filter(pl.col("is_linkable") | (not only_linkable)).select("channel", "record_id", entity)
+    records = (
+        truth("records").filter(pl.col("is_linkable") | (not only_linkable)).select("channel", "record_id", entity)
+    )
     both = records.drop_nulls("entity").join(table("identity.customer_xref"), on=["channel", "record_id"])
     return both["customer_id"], both["entity"]
 
@@ -146,7 +145,7 @@ def _judged(planted: str, found: pl.DataFrame, true: pl.DataFrame) -> tuple[str,
     return planted, len(held), len(said), hits / max(len(said), 1), hits / max(len(held), 1)
 
 
-def _broken(table, truth) -> tuple[pl.DataFrame, pl.DataFrame]:  # type: ignore[no-untyped-def]
+def _broken(table: Tables, truth: Tables) -> tuple[pl.DataFrame, pl.DataFrame]:
     manifest = table("staging.load_manifest").filter(pl.col("rows_rejected") > 0)
     dirt = truth("dirt").filter(pl.col("n_rejected") > 0)
     n_rejected = pl.col("rows_rejected").cast(pl.Int64).alias("n_rejected")

@@ -54,6 +54,9 @@ app = typer.Typer(
     context_settings={} if sys.stdout.isatty() else {"terminal_width": _PLAIN_WIDTH},
 )
 
+review = typer.Typer(help="The clerical queue: pairs of records for a person to decide on.", no_args_is_help=True)
+app.add_typer(review, name="review")
+
 
 def main() -> None:
     """Entry point of the `cx` script: every error is one message and an exit code, never a traceback."""
@@ -758,6 +761,63 @@ def _print_waterfall(
     if chart:
         chart.write_text(waterfall.chart(steps, names), encoding="utf-8")
         console.print(f"wrote {chart}", markup=False, highlight=False)
+
+
+@review.command("export")
+def review_export(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The CSV to write; default: outbound/review.csv of the data directory.")
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=1, help="At most so many pairs.")] = 200,
+) -> None:
+    """The pairs of records that are worth most to look at, values side by side. Personal data: only you may read the file."""
+    from cx_pipeline.core.frames import to_polars
+    from cx_pipeline.core.warehouse import Warehouse
+    from cx_pipeline.identity.review import review_queue, with_values, write_private
+
+    environment = Environment.read()
+    if not environment.data.warehouse.is_file():
+        raise ConfigurationError(Problem("no night has run yet", "warehouse", remedy="`cx run` first"))
+    with Warehouse(
+        environment.data.warehouse, memory_limit=environment.memory_limit, threads=environment.threads
+    ) as warehouse:
+        edges, rejected, xref, clusters = (
+            to_polars(warehouse.read(f"identity.{name}"))
+            for name in ("edges", "rejected_edges", "customer_xref", "clusters")
+        )
+        queue = with_values(
+            review_queue(edges, rejected, xref, clusters, pairs), to_polars(warehouse.read("staging.parties"))
+        )
+    path = file or environment.data.root / "outbound" / "review.csv"
+    write_private(queue, path)
+    console = _console()
+    console.print(f"wrote {queue.height} pairs to {path}", markup=False, highlight=False)
+    console.print(
+        "fill in decision (must_link, cannot_link), decided_by and decided_at, then `cx review import`; it holds personal"
+        " data: delete it afterwards",
+        style="yellow", markup=False, highlight=False,
+    )  # fmt: skip
+
+
+@review.command("import")
+def review_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The CSV that was exported, filled in.")],
+) -> None:
+    """Add a clerk's verdicts to decisions/decisions.csv; the next night carries them out. A second time nothing is added."""
+    import polars as pl
+
+    from cx_pipeline.identity.review import import_verdicts
+    from cx_pipeline.reporting.snapshot import current_run
+
+    data = Environment.read().data
+    published = current_run(data.published)
+    if published is None:
+        raise ConfigurationError(Problem("no snapshot has been published yet", "published", remedy="`cx run` first"))
+    xref = pl.read_parquet(published / "identity" / "customer_xref.parquet", columns=["channel", "record_id"])
+    done = import_verdicts(file, data.decisions, xref)
+    _console().print(
+        f"{done.n_new} verdicts added, {done.n_known} were known, {done.n_open} pairs are open", highlight=False
+    )
 
 
 @app.command()

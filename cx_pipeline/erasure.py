@@ -43,6 +43,7 @@ from cx_pipeline.erasure_places import (
 )
 from cx_pipeline.erasure_proof import search, verify
 from cx_pipeline.identity import erasure as people
+from cx_pipeline.identity.champion import state_folder, write_state
 from cx_pipeline.identity.policy import CustomerPolicy
 from cx_pipeline.reporting.snapshot import current_run
 from cx_pipeline.staging import canonical, suppression
@@ -105,6 +106,8 @@ def begin(
             clean_landing(site, suppressions, erasure)
             clean_decisions(site, suppressions, erasure)
             clean_tables(site, suppressions, erasure)
+            # What linkage remembers of records is not looked through: the next night compares all of them anew.
+            write_state(state_folder(environment.data.warehouse), None)
         return erasure
 
 
@@ -189,13 +192,8 @@ def _meant(site: Site, wanted: Wanted, known: people.Known, done: dict[str, str]
 def _alias(site: Site, customer: str) -> str | None:
     """The customer whom an id of earlier nights stands for now."""
     aliases = site.table("identity.aliases")
-    names = [
-        name for name in ("alias", "alias_id", "former_customer_id", "from_customer_id") if name in aliases.columns
-    ]
-    if not names or "customer_id" not in aliases.columns:
-        return None
-    found = aliases.filter(pl.col(names[0]) == customer)["customer_id"].to_list()
-    return str(found[0]) if len(found) == 1 else None
+    found = aliases.filter(pl.col("alias") == customer)["customer_id"].to_list() if aliases.width else []
+    return str(found[0]) if found else None
 
 
 def _normalised(text: str, namespace: str) -> str | None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from cx_pipeline import cli
 from cx_pipeline.core.progress import Progress
 from cx_pipeline.core.settings import DataDirectory
+from cx_pipeline_tests.identity.nights import Sources
 from cx_pipeline_tests.tiny_company import PLANTED, cx, environment, register_rows, write_company
 
 
@@ -373,6 +374,71 @@ def test_show_when_an_absorbed_id_is_given_then_the_heir_is_shown_and_named(
     said = command(company, "show", "C0")
     assert (said.code, shown) == (0, ["C2"])
     assert said.out == "C0 was absorbed: it stands for C2 now\n"
+
+
+# --- explain and review ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def resolved(company: Path) -> Path:
+    """Published: a and b are one, c was refused; staging knows nothing of them."""
+    parties = [{"record_id": record, "given_name": "anna"} for record in "abc"]
+    night = Sources(parties=parties, scores={("a", "b"): 9.0, ("b", "c"): 1.0, ("a", "c"): -9.0}).night()
+    folder = company / "published" / "run" / "identity"
+    folder.mkdir(parents=True)
+    for name, table in night.items():
+        table.write_parquet(folder / f"{name}.parquet")
+    (company / "published" / "CURRENT_RUN").write_text("run\n")
+    return company
+
+
+def test_explain_when_a_record_is_given_then_its_customers_evidence_is_told_without_opening_the_warehouse(
+    resolved: Path, command: Command
+) -> None:
+    said = command(resolved, "explain", "crm:a")
+    assert said.code == 0
+    assert "crm:a - crm:b  [probabilistic: similarity +9.00 bits]" in said.out
+    assert "outvoted" in said.out
+    assert not (resolved / "warehouse" / "cx.duckdb").exists()
+
+
+def test_explain_when_two_records_are_not_one_then_says_why_before_it_needs_the_warehouse(
+    resolved: Path, command: Command
+) -> None:
+    said = command(resolved, "explain", "crm:b", "crm:c")
+    assert "are two customers" in said.out
+    assert "crm:b - crm:c  [probabilistic: similarity +1.00 bits]: refused, outvoted" in said.out
+    assert (said.code, "no warehouse" in said.err) == (2, True)
+
+
+def test_explain_when_another_process_has_the_warehouse_then_says_so(resolved: Path, command: Command) -> None:
+    path = resolved / "warehouse" / "cx.duckdb"
+    path.parent.mkdir(exist_ok=True)
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        said = command(resolved, "explain", "crm:b", "crm:c")
+    finally:
+        holder.communicate()
+    assert said.code == 1
+    assert "has the database open" in said.err
+
+
+def test_review_when_a_verdict_is_imported_then_it_stands_among_the_decisions(resolved: Path, command: Command) -> None:
+    header = "left_channel,left_record_id,right_channel,right_record_id,decision,decided_by,decided_at\n"
+    (resolved / "queue.csv").write_text(f"{header}crm,a,crm,c,cannot_link,ada,2024-01-02\ncrm,b,crm,c,,,\n")
+    said = command(resolved, "review", "import", str(resolved / "queue.csv"))
+    assert said == Said(0, "1 verdicts added, 0 were known, 1 pairs are open\n", "")
+    assert "crm,a,crm,c,cannot_link,ada," in (resolved / "decisions" / "decisions.csv").read_text()
+
+
+def test_review_when_no_night_has_run_then_there_is_nothing_to_export(company: Path, command: Command) -> None:
+    said = command(company, "review", "export")
+    assert (said.code, "no night has run yet" in said.err) == (2, True)
 
 
 # --- what a run says --------------------------------------------------------------------------------------------------

@@ -786,8 +786,8 @@ def _option_rules(name: str, options: Mapping[str, Any], at: str, problems: Prob
 
 def _is_pattern(pattern: str) -> bool:
     """Whether the engine's regular expressions (RE2) understand it; Arrow has the same library, without opening an engine."""
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.compute  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.compute
 
     try:
         pa.compute.match_substring_regex(pa.array([""]), pattern)

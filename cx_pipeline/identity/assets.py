@@ -13,7 +13,7 @@ from cx_pipeline.core.models import champion_cards, metric_rows, version_rows
 from cx_pipeline.core.warehouse import Frame
 from cx_pipeline.core.workspace import Run
 from cx_pipeline.identity import plots
-from cx_pipeline.identity.champion import model_in_use, read_state, write_state
+from cx_pipeline.identity.champion import model_in_use, read_state, state_folder, write_state
 from cx_pipeline.identity.decisions import read_verdicts
 from cx_pipeline.identity.evidence import without_hot_values
 from cx_pipeline.identity.linkage import Linkage, link
@@ -103,7 +103,7 @@ def _linked(run: Run, compared: pl.DataFrame, duplicate_free: frozenset[str]) ->
     """Scored by the champion; pairs of records that are as they were last night are taken over."""
     policy = run.policy(LinkagePolicy)
     model = model_in_use(run.models, compared, policy, duplicate_free, run.hash_key, run.as_of)
-    folder = run.data.warehouse.parent / "linkage"
+    folder = state_folder(run.data.warehouse)
     previous = None if run.full_refresh else read_state(folder)
     linkage = link(compared, policy, duplicate_free, model, run.hash_key, previous)
     write_state(folder, linkage.state)
@@ -141,6 +141,7 @@ def linkage_report(linkage: Linkage) -> pl.DataFrame:
 @table_asset(
     TABLES["quality"],
     reads=("staging.parties", *(f"identity.{name}" for name in JUDGED)),
+    needs=["staging.clock"],
     plot=plots.warnings_by_figure,
 )
 def quality(run: Run, parties: nw.LazyFrame, *judged: nw.LazyFrame) -> pl.DataFrame:
@@ -150,7 +151,7 @@ def quality(run: Run, parties: nw.LazyFrame, *judged: nw.LazyFrame) -> pl.DataFr
     settings = str(model["settings"][0]) if model.height else ""
     tonight = Tonight(records, xref, clusters, edges, rejected, report, settings)
     before = to_polars(run.warehouse.read_or_empty(TABLES["quality"]))
-    return quality_figures(tonight, before, run.policy(QualityPolicy), run.policy(ResolutionPolicy))
+    return quality_figures(tonight, before, run.as_of, run.policy(QualityPolicy), run.policy(ResolutionPolicy))
 
 
 @table_asset(TABLES["suppressions"])

@@ -59,6 +59,11 @@ def model_in_use(
     return usable_model(dict(champion.parameters) if champion else None, records, policy, hash_key) or found
 
 
+def state_folder(warehouse: Path) -> Path:
+    """Where the linkage's state lies: beside the database file."""
+    return warehouse.parent / "linkage"
+
+
 def write_state(folder: Path, state: LinkageState | None) -> None:
     """Replaces what last night left; with None nothing is left.
 

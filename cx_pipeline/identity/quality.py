@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -27,6 +28,7 @@ QUALITY_SCHEMA = pl.Schema(
         "status": pl.String(),
         "meaning": pl.String(),
         "example_ids": pl.String(),
+        "as_of": pl.Date(),
     }
 )
 _KEYS = ["channel", "record_id"]
@@ -69,19 +71,21 @@ class _Figure:
 
 
 def quality(
-    tonight: Tonight, previous: pl.DataFrame, policy: QualityPolicy, resolution: ResolutionPolicy
+    tonight: Tonight, stored: pl.DataFrame, as_of: date, policy: QualityPolicy, resolution: ResolutionPolicy
 ) -> pl.DataFrame:
     """One row per figure, `QUALITY_SCHEMA`, sorted by figure and about.
 
+    Compared is with the night of an earlier date: running a night again tells the same.
+
     Args:
         tonight: tables of the night.
-        previous: figure, about, value of the night before; no row on the first night.
+        stored: figure, about, value, previous, as_of of the run before; no row before the first one.
+        as_of: the date the results stand for.
         policy: when a figure is a warning.
         resolution: when a customer is large.
     """
-    before = {
-        (figure, about): value for figure, about, value in previous.select("figure", "about", "value").iter_rows()
-    }
+    earlier = pl.when(pl.col("as_of") < as_of).then("value").otherwise("previous")
+    before = {(figure, about): value for figure, about, value in stored.select("figure", "about", earlier).iter_rows()}
     figures = [
         *_volumes(tonight, policy),
         *_completeness(tonight.records, policy),
@@ -90,7 +94,7 @@ def quality(
         *_guards(tonight, policy, resolution),
         *_suspects(tonight, policy),
     ]
-    rows = [_row(figure, before.get((figure.figure, figure.about))) for figure in figures]
+    rows = [(*_row(figure, before.get((figure.figure, figure.about))), as_of) for figure in figures]
     return pl.DataFrame(rows, schema=QUALITY_SCHEMA, orient="row").sort("figure", "about")
 
 

@@ -87,7 +87,7 @@ def test_keyed_hash_when_the_key_or_the_text_differs_then_the_hash_does() -> Non
 
 
 def test_native_when_an_engine_has_no_form_then_it_says_so() -> None:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     table = nw.from_native(pa.table({"x": [1]})).lazy()
     with pytest.raises(EngineError, match="no form for the engine"):

@@ -17,6 +17,7 @@ from cx_pipeline.identity.quality import QUALITY_SCHEMA, Tonight, excessive_chan
 from cx_pipeline.identity.records import records_with_standard_traits
 from cx_pipeline_tests.identity.nights import Sources
 
+TODAY = date(2024, 1, 2)
 NOTHING = pl.DataFrame(schema=QUALITY_SCHEMA)
 PARTIES = [
     {"channel": channel, "record_id": record, "given_name": name, "birth_date": born, "email": mail}
@@ -53,12 +54,12 @@ def tonight(expected_matches: float = 2.0) -> Tonight:
 def judged(
     night: Tonight, previous: pl.DataFrame = NOTHING, policy: QualityPolicy | None = None
 ) -> dict[tuple[str, str], dict[str, object]]:
-    found = quality(night, previous, policy or QualityPolicy(), ResolutionPolicy())
+    found = quality(night, previous, TODAY, policy or QualityPolicy(), ResolutionPolicy())
     return {(row["figure"], row["about"]): row for row in found.to_dicts()}
 
 
 def test_quality_when_measured_then_the_contract_holds_and_the_first_night_has_no_previous_values() -> None:
-    found = quality(tonight(), NOTHING, QualityPolicy(), ResolutionPolicy())
+    found = quality(tonight(), NOTHING, TODAY, QualityPolicy(), ResolutionPolicy())
     assert dict(found.schema) == dict(load_step("identity")["quality"].polars_schema())
     assert found.select("figure", "about").is_duplicated().sum() == 0
     assert found["previous"].null_count() == found.height
@@ -108,9 +109,19 @@ def test_quality_when_matches_disagree_on_given_name_then_their_share_is_a_warni
 def test_quality_when_a_figure_has_moved_then_it_warns_beyond_the_policy(
     figure: str, about: str, before: float, status: str
 ) -> None:
-    previous = pl.DataFrame({"figure": [figure], "about": [about], "value": [before]})
+    stored = {"figure": [figure], "about": [about], "value": [before], "previous": [None], "as_of": [date(2024, 1, 1)]}
+    previous = pl.DataFrame(stored, schema_overrides={"previous": pl.Float64})
     row = judged(tonight(), previous)[figure, about]
     assert (row["status"], row["previous"]) == (status, before)
+
+
+def test_quality_when_a_night_is_run_again_then_it_is_compared_with_the_same_night_as_before() -> None:
+    first = quality(tonight(), NOTHING, date(2024, 1, 1), QualityPolicy(), ResolutionPolicy())
+    changed = first.with_columns(pl.col("value") + 1)
+    second = quality(tonight(), changed, TODAY, QualityPolicy(), ResolutionPolicy())
+    again = quality(tonight(), second, TODAY, QualityPolicy(), ResolutionPolicy())
+    assert second["change"].drop_nulls().round(9).unique().to_list() == [-1.0]
+    assert again.equals(second)
 
 
 def test_quality_when_training_expected_far_more_matches_than_there_are_then_it_warns() -> None:

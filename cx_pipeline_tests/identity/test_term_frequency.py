@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from cx_pipeline.identity.term_frequency import TermFrequency
 HASHER = Hasher("key")
 
 
-def hashed(values: list[str | None]) -> Codes:
+def hashed(values: Sequence[str | None]) -> Codes:
     return HASHER.lasting(pl.Series(values, dtype=pl.String))
 
 
