@@ -310,7 +310,8 @@ def _selection(select: str | None, job: Any) -> list[Any] | None:
                 f"the selection `{select}` finds no asset", "--select", remedy="`cx run` without it runs everything"
             )
         )
-    return sorted(keys)
+    # Tables that one asset makes together are made together.
+    return sorted({made for key in keys for made in graph.get(key).execution_set_asset_keys})
 
 
 def _preflight(environment: Environment) -> tuple[Settings, list[Channel]]:
@@ -614,7 +615,9 @@ def _sample_notes(sample: FileSample) -> list[str]:
 
 
 @app.command()
-def show(customer: Annotated[str, typer.Argument(help="A customer_id, old or new, or the beginning of a new one.")]) -> None:
+def show(
+    customer: Annotated[str, typer.Argument(help="A customer_id, old or new, or the beginning of a new one.")],
+) -> None:
     """One customer: golden record, where each value came from, stage, segment, retention, value, scores, timeline."""
     from cx_pipeline.identity.lookup import current_id
     from cx_pipeline.profile.card import customer_card, find_customer
@@ -660,7 +663,9 @@ def _print_card(console: Console, card: Card, published: Path) -> None:
 
 @app.command()
 def explain(
-    left: Annotated[str, typer.Argument(metavar="CUSTOMER|LEFT", help="A customer_id, or a record: channel:record_id.")],
+    left: Annotated[
+        str, typer.Argument(metavar="CUSTOMER|LEFT", help="A customer_id, or a record: channel:record_id.")
+    ],
     right: Annotated[str | None, typer.Argument(metavar="[RIGHT]", help="Another customer or record.")] = None,
     chart: Annotated[
         Path | None, typer.Option("--chart", metavar="FILE", help="Draw the parts of the match weight, as SVG.")
@@ -695,7 +700,8 @@ def _print_customer_story(console: Console, story: CustomerStory, published: Pat
         if value is not None and name not in ("customer_id", "n_records"):
             console.print(f"  {name}: {_number(value)}", markup=False, highlight=False)
     console.print(
-        f"held together by {len(story.path)} of {story.n_edges} pieces of evidence, the strongest there are:", highlight=False
+        f"held together by {len(story.path)} of {story.n_edges} pieces of evidence, the strongest there are:",
+        highlight=False,
     )
     for row in story.path:
         console.print(f"  {describe(row)}", markup=False, highlight=False)
@@ -740,7 +746,9 @@ def _print_waterfall(
 
     settings, channels = _preflight(environment)
     if not environment.data.warehouse.is_file():
-        raise ConfigurationError(Problem("there is no warehouse to compare records in", "warehouse", remedy="`cx run` first"))
+        raise ConfigurationError(
+            Problem("there is no warehouse to compare records in", "warehouse", remedy="`cx run` first")
+        )
     with Warehouse(
         environment.data.warehouse, memory_limit=environment.memory_limit, threads=environment.threads
     ) as warehouse:
@@ -757,7 +765,9 @@ def _print_waterfall(
     verdict = "enough alone, at least" if weight >= needed else "too little alone, below"
     console.print(f"{weight:+.2f} is {verdict} {needed:+.2f}", highlight=False)
     if not compared.is_possible:
-        console.print("not scored at night: two kinds of party, or two records of a duplicate-free channel", highlight=False)
+        console.print(
+            "not scored at night: two kinds of party, or two records of a duplicate-free channel", highlight=False
+        )
     if chart:
         chart.write_text(waterfall.chart(steps, names), encoding="utf-8")
         console.print(f"wrote {chart}", markup=False, highlight=False)
@@ -766,7 +776,8 @@ def _print_waterfall(
 @review.command("export")
 def review_export(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The CSV to write; default: outbound/review.csv of the data directory.")
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="The CSV to write; default: outbound/review.csv of the data directory."),
     ] = None,
     pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=1, help="At most so many pairs.")] = 200,
 ) -> None:

@@ -571,3 +571,15 @@ def test_run_when_another_process_has_the_database_then_it_is_named_and_nothing_
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
     assert not (company / "published").exists()
+
+
+def test_selection_when_it_names_one_table_of_several_made_together_then_all_of_them_are_selected() -> None:
+    from cx_pipeline.automation import NIGHTLY
+    from cx_pipeline.definitions import defs
+
+    keys = cli._selection("key:identity/customer_xref", defs.resolve_job_def(NIGHTLY)) or []
+    assert {"/".join(key.path) for key in keys} >= {
+        "identity/customer_xref",
+        "identity/identifier_xref",
+        "identity/ledger",
+    }

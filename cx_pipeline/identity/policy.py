@@ -155,7 +155,7 @@ class QualityPolicy:
         max_drift_bits: of what full agreement of a field says, after a training.
         max_matches_per_record: that a model may expect.
         max_lambda_error: how far tonight's matches may be from what training expected; 0.5: alert when they differ by half.
-        max_disagreement_rate: of probable matches whose given names or birth dates differ.
+        max_disagreement_rate: of probable matches that differ in given name and birth date.
         min_matches: under this many matches, rates of matches say nothing.
         min_new_suspects: fewer new suspects than this are no warning.
         max_changed_rate: share of the published customers that may be absorbed or split before the next publishing.
@@ -169,7 +169,7 @@ class QualityPolicy:
     max_drift_bits: float = 2.0
     max_matches_per_record: float = 10.0
     max_lambda_error: float = 0.5
-    max_disagreement_rate: float = 0.2
+    max_disagreement_rate: float = 0.1
     min_matches: int = 50
     min_new_suspects: int = 50
     max_changed_rate: float = 0.05

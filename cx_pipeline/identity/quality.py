@@ -236,28 +236,49 @@ def _expected_among_scored(tonight: Tonight) -> float:
 
 
 def _disagreements(tonight: Tonight, policy: QualityPolicy) -> list[_Figure]:
-    """Among the pairs that are more likely one person than not: how many have another given name or birth date."""
-    probable = tonight.edges.filter(pl.col("kind") == "probabilistic", pl.col("weight") > 0)
-    traits = {"given_name": pl.col("standard_given_name").str.slice(0, 1), "birth_date": pl.col("standard_birth_date")}
+    """Among the pairs that are more likely one person than not: how many have another given name, birth date, or both.
+
+    Only both together is a warning: typing errors spoil one of them often, both seldom; relatives and strangers differ in both.
+    """
+    traits = {name: f"standard_{name}" for name in _DIFFER if f"standard_{name}" in tonight.records.columns}
+    pairs = tonight.edges.filter(pl.col("kind") == "probabilistic", pl.col("weight") > 0)
+    pairs = pairs.select("left_source", "left_value", "right_source", "right_value")
+    for side in ("left", "right"):
+        known = tonight.records.select(
+            *_KEYS, *(pl.col(column).alias(f"{side}_{name}") for name, column in traits.items())
+        )
+        pairs = pairs.join(known, left_on=[f"{side}_source", f"{side}_value"], right_on=_KEYS)
+    told = pairs.select(_DIFFER[name](f"left_{name}", f"right_{name}").alias(name) for name in traits)
+    if len(traits) == len(_DIFFER):
+        # NULL where one of the two cannot be told, also when the other differs.
+        both = pl.when(pl.all_horizontal(pl.all().is_not_null())).then(pl.all_horizontal(*traits))
+        told = told.with_columns(both.alias("both"))
     figures = []
-    for name, trait in traits.items():
-        if f"standard_{name}" not in tonight.records.columns:
-            continue
-        known = tonight.records.select(*_KEYS, trait.alias("trait")).drop_nulls("trait")
-        both = probable.select("left_source", "left_value", "right_source", "right_value")
-        for side in ("left", "right"):
-            on = [f"{side}_source", f"{side}_value"]
-            both = both.join(known.rename({"trait": f"{side}_trait"}), left_on=on, right_on=_KEYS)
-        share = (both["left_trait"] != both["right_trait"]).mean() if both.height >= policy.min_matches else None
-        what = "begins with another letter" if name == "given_name" else "is another one"
-        figures.append(
-            _Figure(
-                "disagreement_of_matches", name, _number(share),
-                f"share of the probable matches whose {name.replace('_', ' ')} {what}; many: the model joins relatives",
-                _above(policy.max_disagreement_rate),
-            )
-        )  # fmt: skip
+    for name in told.columns:
+        known_pairs = told[name].drop_nulls()
+        share = known_pairs.mean() if len(known_pairs) >= policy.min_matches else None
+        bound = _above(policy.max_disagreement_rate if name == "both" else 1.0)
+        figures.append(_Figure("disagreement_of_matches", name, _number(share), _DISAGREE[name], bound))
     return figures
+
+
+def _other_initial(left: str, right: str) -> pl.Expr:
+    return pl.col(left).str.slice(0, 1) != pl.col(right).str.slice(0, 1)
+
+
+def _other_date(left: str, right: str) -> pl.Expr:
+    """Two of year, month and day differ (of texts in ISO form)."""
+    parts = [pl.col(left).str.slice(*part) != pl.col(right).str.slice(*part) for part in ((0, 4), (5, 2), (8, 2))]
+    n_differ = pl.sum_horizontal(part.cast(pl.Int8) for part in parts)
+    return pl.when(pl.col(left).is_not_null() & pl.col(right).is_not_null()).then(n_differ > 1)
+
+
+_DIFFER = {"given_name": _other_initial, "birth_date": _other_date}
+_DISAGREE = {
+    "given_name": "share of the probable matches whose given names begin with different letters",
+    "birth_date": "share of the probable matches whose birth dates differ in two of year, month and day",
+    "both": "share of the probable matches that differ in given name and birth date; many: the model joins relatives or strangers",
+}
 
 
 def _largest_component(pairs: pl.DataFrame) -> int:

@@ -84,14 +84,23 @@ def test_quality_when_a_likely_pair_is_outvoted_then_it_is_counted_as_missed_wit
     assert row["example_ids"] == " ".join(sorted([ids["a"], ids["c"]]))
 
 
-def test_quality_when_matches_disagree_on_given_name_then_their_share_is_a_warning() -> None:
+def test_quality_when_matches_differ_in_given_name_and_birth_date_then_their_share_is_a_warning() -> None:
     night = tonight()
-    pair = {"kind": "probabilistic", "weight": 9.0, "left_source": "crm", "left_value": "a", "right_source": "web"}
-    edges = pl.DataFrame([pair | {"right_value": "b"}, pair | {"right_value": "c"}])
-    found = judged(replace(night, edges=edges), policy=QualityPolicy(min_matches=2))
-    assert found["disagreement_of_matches", "given_name"]["value"] == 0.5
-    assert found["disagreement_of_matches", "given_name"]["status"] == "warn"
-    assert judged(replace(night, edges=edges))["disagreement_of_matches", "given_name"]["value"] is None
+    records = night.records.with_columns(
+        pl.Series("standard_given_name", ["anna", "anna", "boris", "boris"]),
+        pl.Series("standard_birth_date", ["1990-01-01", "1990-01-10", "1991-12-01", "1990-01-01"]),
+    )
+    pair = {"kind": "probabilistic", "weight": 9.0, "left_source": "crm", "left_value": "a"}
+    others = [{"right_source": "web", "right_value": other} for other in "bc"] + [
+        {"right_source": "crm", "right_value": "d"}
+    ]
+    wrong = replace(night, records=records, edges=pl.DataFrame([pair | other for other in others]))
+    found = judged(wrong, policy=QualityPolicy(min_matches=2))
+    rows = {name: found["disagreement_of_matches", name] for name in ("given_name", "birth_date", "both")}
+    # b has one digit of the day wrong; c is another person; d differs in the name alone.
+    assert [row["value"] for row in rows.values()] == pytest.approx([2 / 3, 1 / 3, 1 / 3])
+    assert [row["status"] for row in rows.values()] == ["ok", "ok", "warn"]
+    assert judged(wrong)["disagreement_of_matches", "both"]["value"] is None
 
 
 @pytest.mark.parametrize(
