@@ -55,7 +55,7 @@ test: setup ## the fast tests
 test-slow: setup ## the slow tests: Spark, browser, long ones
 	@if command -v java >/dev/null; then scripts/setup.sh spark; \
 	else echo "test-slow: no Java on this machine, so the Spark tests are skipped"; fi
-	@$(BIN)/pytest -m slow
+	@$(BIN)/pytest -m slow -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: check
 check: example-data ## format, lint, types, contracts, definitions, docs

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import duckdb
 import polars as pl
 import pytest
 
 from cx_pipeline.core.vocabulary import KINDS, PILLARS
-from cx_pipeline_tests.tiny_company import REPOSITORY, cx, published
+from cx_pipeline_tests.tiny_company import REPOSITORY, benchmark, cx, published
 
 pytestmark = pytest.mark.slow
 AT_LEAST = 0.95
@@ -29,16 +26,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = cx(root, "run", timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return root
-
-
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_simulated", REPOSITORY / "benchmarks" / "simulated.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_first_night_when_every_kind_and_pillar_has_a_channel_then_each_has_rows(root: Path) -> None:
@@ -61,7 +48,7 @@ def test_first_night_when_rows_are_counted_then_read_is_staged_rejected_or_super
 
 
 def test_first_night_when_compared_with_the_truth_then_what_was_planted_is_found_again(root: Path) -> None:
-    figures = benchmark().found_again(root)
+    figures = benchmark("simulated").found_again(root)
     assert figures.height >= 7
     assert figures.filter(pl.min_horizontal("precision", "recall") < AT_LEAST).rows() == []
 

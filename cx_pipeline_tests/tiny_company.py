@@ -6,6 +6,7 @@ Does not belong here: anything that a test expects of the results.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -253,6 +255,17 @@ def environment(root: Path, **variables: str) -> dict[str, str]:
         "DAGSTER_HOME": str(root / ".dagster"),
         **variables,
     }
+
+
+def benchmark(name: str) -> ModuleType:
+    """A file of `benchmarks/` as a module."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_of_{name}", REPOSITORY / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def cx(root: Path, *arguments: str, timeout: float = 240, **variables: str) -> subprocess.CompletedProcess[str]:

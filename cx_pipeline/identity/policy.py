@@ -169,7 +169,7 @@ class QualityPolicy:
     max_drift_bits: float = 2.0
     max_matches_per_record: float = 10.0
     max_lambda_error: float = 0.5
-    max_disagreement_rate: float = 0.1
+    max_disagreement_rate: float = 0.15
     min_matches: int = 50
     min_new_suspects: int = 50
     max_changed_rate: float = 0.05

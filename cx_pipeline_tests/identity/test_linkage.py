@@ -120,7 +120,9 @@ def test_link_when_persons_and_organisations_are_mixed_then_each_sort_has_its_mo
 
 def test_link_when_most_namesakes_are_strangers_then_they_are_not_taken_for_one_person() -> None:
     # One surname for all and e-mail addresses made of names: most pairs that look alike in both are strangers.
-    address = pl.concat_str("given_name", pl.lit(".doe"), (pl.col("person") % 7).cast(pl.String), pl.lit("@mail.example"))
+    address = pl.concat_str(
+        "given_name", pl.lit(".doe"), (pl.col("person") % 7).cast(pl.String), pl.lit("@mail.example")
+    )
     people = population(600).with_columns(surname=pl.lit("doe"), email=address)
     records = records_of(people)
     linkage = link(records, LinkagePolicy(), frozenset())

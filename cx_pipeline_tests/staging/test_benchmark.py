@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from types import ModuleType
-
 import pytest
 
-from cx_pipeline_tests.tiny_company import REPOSITORY
-
-
-@pytest.fixture
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_of_staging", REPOSITORY / "benchmarks" / "staging.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+from cx_pipeline_tests.tiny_company import benchmark
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "quoted", "zoned", "ragged", "parquet"])
-def test_comparison_when_it_is_small_then_all_loads_hold_the_rows_they_should(benchmark: ModuleType, form: str) -> None:
-    rows = {load: cost.n_rows for load, cost, _ in benchmark.compare(form, 20_000)}
+def test_comparison_when_it_is_small_then_all_loads_hold_the_rows_they_should(form: str) -> None:
+    rows = {load: cost.n_rows for load, cost, _ in benchmark("staging").compare(form, 20_000)}
     # 20 rows of the first night and 1 of the second break a rule; of the second 20 correct earlier ones.
     assert rows == {"bare engine": 20_000, "ours, full": 19_980, "ours, 1 % new": 20_160, "ours, no new": 20_160}
