@@ -799,7 +799,7 @@ def review_export(
         queue = with_values(
             review_queue(edges, rejected, xref, clusters, pairs), to_polars(warehouse.read("staging.parties"))
         )
-    path = file or environment.data.root / "outbound" / "review.csv"
+    path = file or environment.data.outbound / "review.csv"
     write_private(queue, path)
     console = _console()
     console.print(f"wrote {queue.height} pairs to {path}", markup=False, highlight=False)

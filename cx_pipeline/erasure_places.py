@@ -169,10 +169,11 @@ def suppressed_words(warehouse: Warehouse, words: Iterable[str], suppressions: S
 
 
 def clean_decisions(site: Site, suppressions: Suppressions, erasure: Erasure) -> None:
-    """Take pairs with an erased person's records out of labels and decisions."""
+    """Take pairs with an erased person's records out of labels, decisions and the reviewers' queue."""
     traces = Traces(suppressions)
     data = site.environment.data
-    for path in [*sorted(data.labels.glob("*.csv")), *sorted(data.decisions.glob("*.csv"))]:
+    folders = (data.labels, data.decisions, data.outbound)
+    for path in (path for folder in folders for path in sorted(folder.glob("*.csv"))):
         starts, rows = _csv_records(path)
         if not rows or not {"left_channel", "left_record_id", "right_channel", "right_record_id"} <= rows[0].keys():
             continue
@@ -182,7 +183,9 @@ def clean_decisions(site: Site, suppressions: Suppressions, erasure: Erasure) ->
         condition = traces.rows_about_them(frame)
         if condition is not None:
             dropped = to_polars(frame.filter(condition).select("__row"))["__row"].to_list()
-            erasure.add("rows out of labels and decisions", files.remove_records(path, starts, dropped))
+            erasure.add(
+                "pairs out of labels, decisions and the review queue", files.remove_records(path, starts, dropped)
+            )
 
 
 def _csv_records(path: Path) -> tuple[list[int], list[dict[str, Any]]]:

@@ -105,8 +105,9 @@ def test_clean_published_when_an_older_run_knew_the_person_by_another_id_then_it
     assert not list(run.rglob(".*"))
 
 
-def test_clean_decisions_when_a_pair_names_the_record_then_its_lines_go(site: Site) -> None:
-    folder = site.root / "decisions"
+@pytest.mark.parametrize("name", ["decisions", "labels", "outbound"])
+def test_clean_decisions_when_a_pair_names_the_record_then_its_lines_go(site: Site, name: str) -> None:
+    folder = site.root / name
     folder.mkdir()
     header = "left_channel,left_record_id,right_channel,right_record_id,decision,decided_by\r\n"
     kept = 'crm,18,crm,19,must_link,"some\r\nbody"\r\nshop,17,crm,18,must_link,me\r\n'
@@ -117,4 +118,4 @@ def test_clean_decisions_when_a_pair_names_the_record_then_its_lines_go(site: Si
     clean_decisions(site, suppressed(), done)
     assert (folder / "a.csv").read_bytes() == (header + kept).encode("utf-8-sig")
     assert (folder / "other.csv").read_bytes() == b"channel,record_id\ncrm,17\n"
-    assert done.counts == {"rows out of labels and decisions": 2}
+    assert done.counts == {"pairs out of labels, decisions and the review queue": 2}

@@ -81,6 +81,11 @@ class DataDirectory:
         return self.root / "decisions"
 
     @property
+    def outbound(self) -> Path:
+        """What is made for others to take: the reviewers' queue."""
+        return self.root / "outbound"
+
+    @property
     def settings_file(self) -> Path:
         """Overrides of policies."""
         return self.root / "settings.yaml"

@@ -107,7 +107,9 @@ def _edits(column: str, at_most: int, of: str = "") -> str:
     ends = f"left({left}, 1) = left({right}, 1) OR right({left}, 1) = right({right}, 1)"
     # k edits cannot bring Jaro's similarity (and so Jaro-Winkler's) of n characters below about 1 - 2k/3n.
     shorter = f"least(length({left}), length({right}))"
-    alike = f"({shorter} <= 3 OR jaro_winkler_similarity({left}, {right}) >= 1 - {2 * at_most / 3 + 0.01:.2f} / {shorter})"
+    alike = (
+        f"({shorter} <= 3 OR jaro_winkler_similarity({left}, {right}) >= 1 - {2 * at_most / 3 + 0.01:.2f} / {shorter})"
+    )
     near = f"abs(length({left}) - length({right})) <= {at_most} AND ({ends}) AND {alike}"
     edits = f'damerau_levenshtein("{column}_l", "{column}_r") <= {at_most}'
     return f"CASE WHEN {near} THEN {edits} ELSE false END"
